@@ -1,0 +1,167 @@
+"""What an adapter is: a record of pure functions. No I/O, no clock, no state; see docs/add-a-vendor.md."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
+from typing import Annotated, Any, Literal
+from zoneinfo import ZoneInfo, available_timezones
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr
+
+from receiver.sms.drafts import Item
+
+Provenance = Literal["documented", "captured", "assumed"]
+Headers = Sequence[tuple[str, str]]
+
+
+class BadSignature(Exception):
+    """The request does not prove that it comes from the vendor; the message says which check failed."""
+
+
+class BadPayload(Exception):
+    """The body is not what the vendor documents; the message names the field, never its value."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class VendorRequest:
+    """A request exactly as it came.
+
+    `url` is the address as the vendor knows it: PUBLIC_URL with the raw path and query, never built from Host.
+    `headers` are as they came, names in lower case; `received_at` is unix microseconds.
+    """
+
+    method: str
+    url: str
+    query: bytes
+    headers: Sequence[tuple[bytes, bytes]]
+    body: bytes
+    peer: str
+    received_at: int
+
+    def header(self, name: str) -> str | None:
+        """The first header of that lower-case name, as Latin-1 text (RFC 9110 section 5.5)."""
+        wanted = name.encode("ascii")
+        for key, value in self.headers:
+            if key == wanted:
+                return value.decode("latin-1")
+        return None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What the vendor expects to read back."""
+
+    status: int = 200
+    body: bytes = b""
+    content_type: str | None = None
+
+
+EMPTY_200 = Answer()
+
+
+def _timezone(name: str) -> str:
+    if name not in available_timezones():
+        raise ValueError("not a time zone of the IANA database")
+    return name
+
+
+Timezone = Annotated[str, AfterValidator(_timezone)]
+Region = Annotated[str, Field(pattern=r"^[A-Z]{2}$", examples=["GB"])]
+Network = IPv4Network | IPv6Network
+
+
+class Basic(BaseModel):
+    """HTTP Basic credentials (RFC 7617) that the vendor must send."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    username: str = Field(min_length=1, max_length=256)
+    password: SecretStr = Field(min_length=1, max_length=256)
+
+
+class Options(BaseModel):
+    """What every vendor's source can be told."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    basic: Basic | None = Field(None, description="HTTP Basic credentials that requests must carry")
+    allow: tuple[Network, ...] = Field((), max_length=256, description="only these networks may call (CIDR)")
+    default_region: Region | None = Field(None, description="reads national numbers as numbers of this country")
+    timezone: Timezone | None = Field(None, description="zone of vendor times that carry none")
+    dedup_seconds: int = Field(
+        60,
+        ge=0,
+        le=86_400,
+        description="window for repeats of messages that have neither id nor time; 0 is off",
+    )
+    reference_days: int = Field(
+        7, ge=1, le=365, description="how long the sender's own reference names the same message"
+    )
+
+    @property
+    def zone(self) -> ZoneInfo | None:
+        return ZoneInfo(self.timezone) if self.timezone else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """One configured account of a vendor. Each credential is a tuple: during rotation every value is tried."""
+
+    id: str
+    vendor: str
+    name: str
+    credentials: Mapping[str, tuple[str, ...]]
+    options: Options
+
+    def secrets(self, name: str) -> tuple[str, ...]:
+        return self.credentials.get(name, ())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Credential:
+    help: str
+    required: bool = False
+
+
+def unsigned(_request: VendorRequest, _source: Source) -> None:
+    """For vendors that sign nothing: the token in the URL, Basic and the allowed networks must do."""
+
+
+def empty_200(_request: VendorRequest, _items: Sequence[Item]) -> Answer:
+    return EMPTY_200
+
+
+def paste_url(url: str, _options: Any) -> Mapping[str, str]:
+    """Most vendors want the source's URL as it is, in their console's webhook setting."""
+    return {"webhook_url": url}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vendor:
+    """One provider. `parse` returns one item per message or report; an empty list is knowingly nothing.
+
+    verify(request, source)   raises BadSignature
+    parse(request, source)    raises BadPayload when nothing of the request can be read;
+                              one bad item of a batch is an `Unreadable` and spoils no other
+    answer(request, items)    the vendor's success, sent after COMMIT
+    handshake(request, source)  an Answer when the request is the vendor's proof-of-ownership question, else None
+    sign(request, source)     the same request, validly signed: for trigger, demo, tests and bench
+    setup(url, options)       what to paste where, by name
+    """
+
+    name: str
+    title: str
+    docs: str
+    provenance: Provenance
+    parse: Callable[[VendorRequest, Source], Sequence[Item]]
+    assumed: str = ""
+    """What of this adapter no source of the vendor confirms; shown in the manifest and the docs."""
+    capabilities: Sequence[Literal["inbound", "reports", "opt_outs", "handshake"]] = ("inbound", "reports")
+    methods: Sequence[str] = ("POST",)
+    authentication: str = "none of its own; the URL's token, HTTP Basic and allowed networks by options"
+    signs_url: bool = False
+    credentials: Mapping[str, Credential] = field(default_factory=dict)
+    options: type[Options] = Options
+    verify: Callable[[VendorRequest, Source], None] = unsigned
+    answer: Callable[[VendorRequest, Sequence[Item]], Answer] = empty_200
+    handshake: Callable[[VendorRequest, Source], Answer | None] | None = None
+    sign: Callable[[VendorRequest, Source], VendorRequest] | None = None
+    setup: Callable[[str, Any], Mapping[str, str]] = paste_url
