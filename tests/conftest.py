@@ -1,0 +1,27 @@
+"""Async tests run on asyncio without a plugin's fixtures: what a test opens, it closes itself."""
+
+import asyncio
+import inspect
+from collections.abc import Iterator
+
+import pytest
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
+    asyncio.run(pyfuncitem.obj(**arguments), debug=False)
+    return True
+
+
+@pytest.fixture(autouse=True)
+def _no_ambient_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """The machine's own RECEIVER_* must not reach a test."""
+    import os
+
+    for name in list(os.environ):
+        if name.startswith("RECEIVER_") and not name.startswith("RECEIVER_TEST_"):
+            monkeypatch.delenv(name)
+    yield
