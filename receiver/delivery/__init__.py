@@ -1,0 +1,1 @@
+"""The way out: what was committed is rendered, signed, posted and its outcome recorded."""

@@ -1,0 +1,108 @@
+"""One attempt: a signed request goes out through the transport and comes back as an outcome, never as an exception."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import httpx2
+
+from receiver.delivery.outcome import (
+    ANSWER_BYTES,
+    Delivered,
+    Forbidden,
+    Gone,
+    NoAnswer,
+    Outcome,
+    Refused,
+    Unreachable,
+)
+from receiver.egress import Destination, ForbiddenDestination, NameNotResolved, TLSFailed
+
+RETRY_AFTER_CHARS = 64
+"""Longer than any HTTP-date."""
+
+Clock = Callable[[], float]
+"""Monotonic seconds."""
+
+
+async def post(
+    transport: httpx2.AsyncBaseTransport,
+    destination: Destination,
+    headers: Sequence[tuple[bytes, bytes]],
+    body: bytes,
+    *,
+    deadline: float,
+    clock: Clock,
+) -> Outcome:
+    """POST `body` and judge the answer; `deadline` in seconds spans everything from name look-up to the last byte.
+
+    Raises nothing but CancelledError.
+    """
+    started = clock()
+    # Raw pairs and a ready stream: httpx would otherwise build its header list twice, at four times the cost.
+    request = httpx2.Request(
+        "POST",
+        destination.url,
+        headers=[(b"host", destination.host), (b"content-length", b"%d" % len(body)), *headers],
+        stream=httpx2.ByteStream(body),
+        extensions=destination.extensions,
+    )
+    try:
+        async with asyncio.timeout(deadline):
+            response = await transport.handle_async_request(request)
+            answer = await _start_of(response)
+    except Exception as error:  # noqa: BLE001 — whatever breaks in one attempt must not end the lane
+        return _failure(error, deadline, round((clock() - started) * 1000))
+    return _judged(response, answer, round((clock() - started) * 1000))
+
+
+def _judged(response: httpx2.Response, answer: bytes, duration_ms: int) -> Outcome:
+    status = response.status_code
+    if 200 <= status < 300:
+        return Delivered(status=status, answer=answer, duration_ms=duration_ms)
+    if status == 410:
+        return Gone(answer=answer, duration_ms=duration_ms)
+    wish = response.headers.get("retry-after")
+    return Refused(status=status, answer=answer, duration_ms=duration_ms, retry_after=wish and wish[:RETRY_AFTER_CHARS])
+
+
+def _failure(error: Exception, deadline: float, duration_ms: int) -> Outcome:
+    match error:
+        case ForbiddenDestination():
+            return Forbidden(detail=str(error), duration_ms=duration_ms)
+        case TimeoutError():
+            detail = f"no whole answer within {deadline:g} s"
+        case httpx2.TransportError():
+            detail = str(error)
+        case _:  # the words of a stranger may hold the URL
+            detail = type(error).__name__
+    return Unreachable(error=_word(error), detail=detail, duration_ms=duration_ms)
+
+
+def _word(error: Exception) -> NoAnswer:
+    match error:
+        case NameNotResolved():
+            return "dns"
+        case TLSFailed():
+            return "tls"
+        case httpx2.TimeoutException() | TimeoutError():
+            return "timeout"
+        case httpx2.ConnectError():
+            return "connect"
+        case _:
+            return "protocol"
+
+
+async def _start_of(response: httpx2.Response) -> bytes:
+    """The raw bytes, never decoded: what says gzip may be a bomb."""
+    stream = response.stream
+    if not isinstance(stream, httpx2.AsyncByteStream):
+        raise httpx2.StreamConsumed
+    start = b""
+    try:
+        async for chunk in stream:
+            start += chunk
+            if len(start) >= ANSWER_BYTES:
+                break
+    finally:
+        await stream.aclose()
+    return start[:ANSWER_BYTES]

@@ -1,0 +1,114 @@
+"""What follows an attempt: done, again in a while, or given up. Pure: jitter and the time are handed in."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+from typing import Literal, assert_never
+
+from receiver.delivery.outcome import Delivered, Forbidden, Gone, Outcome, Refused, Unreachable
+
+Verdict = Literal["succeeded", "retry", "dead", "forbidden", "gone"]
+
+JITTER = 0.1
+MAX_RETRY_AFTER = 86_400.0
+SLOW_DOWN = frozenset({429, 502, 503, 504})
+"""The statuses by which a subscriber, or the proxy before it, says that it has too much to do."""
+
+_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
+_DELAY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([smhd]?)")
+_DIGITS = re.compile(r"[0-9]+")
+_MAX_DELAYS = 50
+_MAX_DELAY = 30 * 86_400.0
+_MAX_DATE_CHARS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Next:
+    """`after`: seconds to wait, 0 unless the verdict is `retry`. `slow_down`: the lane should send less."""
+
+    verdict: Verdict
+    after: float = 0.0
+    slow_down: bool = False
+
+
+_SUCCEEDED, _FORBIDDEN, _GONE = Next("succeeded"), Next("forbidden"), Next("gone")
+
+
+def decide(
+    outcome: Outcome,
+    attempts_made: int,
+    schedule: Sequence[float],
+    jitter: float,
+    retry_after: float | None,
+) -> Next:
+    """The verdict on an attempt.
+
+    `attempts_made` counts this attempt; `schedule` holds the seconds to wait after each failure, so a delivery is
+    tried once more often than the schedule is long. `jitter` is in [0, 1) and adds up to a tenth of the delay.
+    `retry_after` is what the subscriber asked for, in seconds: never earlier than the schedule, at most 24 h.
+    """
+    match outcome:
+        case Delivered():
+            return _SUCCEEDED
+        case Forbidden():
+            return _FORBIDDEN
+        case Gone():
+            return _GONE
+        case Refused() | Unreachable():
+            return _again(outcome.status in SLOW_DOWN, attempts_made, schedule, jitter, retry_after)
+        case _:
+            assert_never(outcome)
+
+
+def _again(
+    slow_down: bool,
+    attempts_made: int,
+    schedule: Sequence[float],
+    jitter: float,
+    retry_after: float | None,
+) -> Next:
+    if attempts_made > len(schedule):
+        return Next("dead", slow_down=slow_down)
+    due = schedule[attempts_made - 1] * (1 + JITTER * jitter)
+    return Next("retry", max(due, min(retry_after or 0.0, MAX_RETRY_AFTER)), slow_down)
+
+
+def parse_schedule(text: str) -> tuple[float, ...]:
+    """Delays apart by commas, each a number of seconds or with a unit (`s`, `m`, `h`, `d`), as seconds.
+
+    Raises ValueError naming the item; at most 50 items of at most 30 days.
+    """
+    items = text.split(",")
+    if len(items) > _MAX_DELAYS:
+        raise ValueError(f"retry schedule: at most {_MAX_DELAYS} delays, not {len(items)}")
+    return tuple([_delay(number, item.strip()) for number, item in enumerate(items, 1)])
+
+
+def _delay(number: int, item: str) -> float:
+    match = _DELAY.fullmatch(item)
+    if match is None:
+        raise ValueError(f"retry schedule: item {number} ({item[:20]!r}) is no delay; write 30, 30s, 5m, 2h or 1d")
+    seconds = float(match[1]) * _UNITS[match[2]]
+    if seconds > _MAX_DELAY:
+        raise ValueError(f"retry schedule: item {number} ({item!r}) is longer than 30 days")
+    return seconds
+
+
+def parse_retry_after(value: str, now: float) -> float | None:
+    """Seconds from `now` (unix seconds) that a Retry-After header asks for; None when it cannot be read.
+
+    Whole seconds or an HTTP-date in any of its three forms (RFC 9110 sections 10.2.3 and 5.6.7); a past date is 0.
+    """
+    text = value.strip()
+    if _DIGITS.fullmatch(text):
+        return float(text[:300])
+    if len(text) > _MAX_DATE_CHARS:
+        return None
+    try:
+        moment = parsedate_to_datetime(text)
+        aware = moment if moment.tzinfo else moment.replace(tzinfo=UTC)  # asctime-date names no zone and means GMT
+        return max(0.0, aware.timestamp() - now)
+    except (ValueError, TypeError, IndexError, OverflowError):
+        return None

@@ -1,0 +1,374 @@
+"""The one door out: every request that leaves goes through `Transport`, which calls only where `Guard` lets it.
+
+The guard stands in two places. The resolver refuses a name when any of its addresses is forbidden; the connector's
+socket factory has the last word on each connect, which it alone sees for a host that is an address. No redirects, no
+proxies of the environment, no cookies, no decompression; a whole attempt has one deadline and 4 KiB of answer.
+"""
+
+import asyncio
+import re
+import socket
+import ssl
+import threading
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from errno import EACCES, EADDRNOTAVAIL, ETIMEDOUT
+from functools import lru_cache
+
+import aiohttp
+import httpx2
+import yarl
+from aiohttp.abc import AbstractResolver, ResolveResult
+
+from receiver import __version__
+from receiver.addresses import BadDestination, Guard, check_host
+
+__all__ = [
+    "BadDestination",
+    "Destination",
+    "ForbiddenDestination",
+    "Guard",
+    "NameNotResolved",
+    "TLSFailed",
+    "Transport",
+    "check_url",
+    "destination",
+]
+
+ANSWER_BYTES = 4096
+MAX_URL_CHARS = 4096
+
+_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):(?://(?P<authority>[^/?]*)(?P<target>.*))?.*")
+_AUTHORITY = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{1,5}))?")
+_UNSENDABLE = re.compile(r"[\x00-\x20\x7f\\]")
+
+Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
+"""(host, port) to its addresses as text; raises OSError."""
+
+
+class ForbiddenDestination(httpx2.ConnectError):
+    """The guard said no and nothing was sent; the message names the address and what would allow it."""
+
+
+class NameNotResolved(httpx2.ConnectError):
+    """The host's name has no address, or none could be found in time."""
+
+
+class TLSFailed(httpx2.ConnectError):
+    """No TLS connection: a certificate that does not prove the host, or no TLS at all."""
+
+
+class AddressRefused(OSError):
+    """How the guard's word passes through aiohttp."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A URL parsed once for many requests. `host` is its Host header.
+
+    `extensions` carry the path and query byte for byte as they were given (httpx's `target`): callback URLs with a
+    signature inside do not survive any normalisation.
+    """
+
+    url: httpx2.URL = field(repr=False)
+    host: bytes
+    extensions: dict[str, bytes] = field(repr=False)
+
+
+def destination(url: str) -> Destination:
+    """The parts of a URL that can be requested; raises BadDestination. The guard is not asked: see `check_url`."""
+    if len(url) > MAX_URL_CHARS:
+        raise BadDestination(f"longer than {MAX_URL_CHARS} characters")
+    if _UNSENDABLE.search(url):
+        raise BadDestination("holds a blank, a control character or a backslash; percent-encode it")
+    if "#" in url:
+        raise BadDestination("has a fragment, which is never sent")
+    match = _URL.fullmatch(url)
+    if match is None or match["scheme"].lower() not in ("http", "https"):
+        raise BadDestination("must be a whole URL that starts with https:// or http://")
+    _check_authority(match["authority"] or "")
+    target = match["target"]
+    if not target.isascii():
+        raise BadDestination("has a path or query that is not ASCII; percent-encode it")
+    try:
+        parsed = httpx2.URL(url)
+    except httpx2.InvalidURL:
+        raise BadDestination("cannot be read as a URL") from None
+    request_target = target if target.startswith("/") else f"/{target}"
+    return Destination(parsed, parsed.netloc, {"target": request_target.encode("ascii")})
+
+
+def _check_authority(authority: str) -> None:
+    if "@" in authority:
+        raise BadDestination("holds a user name or password; use a header of the subscription")
+    match = _AUTHORITY.fullmatch(authority)
+    if match is None or not match["host"]:
+        raise BadDestination("has no host, or one that cannot be read")
+    if match["port"] and not 1 <= int(match["port"]) <= 65_535:
+        raise BadDestination("has a port outside 1 to 65535")
+
+
+def check_url(url: str, guard: Guard) -> None:
+    """Everything that can be said of a subscription's URL without DNS; raises BadDestination."""
+    check_host(destination(url).url.raw_host.decode("ascii"), guard)
+
+
+class Names(AbstractResolver):
+    """Host names to the addresses that may be called. A name with any forbidden address is refused.
+
+    System look-ups block a thread for as long as the name servers are silent, so there are `slots` of them, one a
+    name; a name that was slow before has to wait for one of `slow_slots`, and cannot take the others' place.
+    """
+
+    def __init__(
+        self, guard: Guard, resolve: Resolve, *, deadline: float, slots: int = 32, slow_slots: int = 8
+    ) -> None:
+        self._guard = guard
+        self._resolve = resolve
+        self._deadline = deadline
+        self._slots = asyncio.Semaphore(slots)
+        self._slow_slots = asyncio.Semaphore(slow_slots)
+        self._running: dict[str, asyncio.Task[Sequence[str]]] = {}
+        self._slow: dict[str, None] = {}
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
+    ) -> list[ResolveResult]:
+        """Raises AddressRefused, or another OSError when there is no address within the deadline."""
+        del family
+        addresses = await self._in_time(host, port)
+        if not addresses:
+            raise OSError(EADDRNOTAVAIL, "the name has no addresses")
+        for address in addresses:
+            if refusal := self._guard.refusal(address):
+                raise AddressRefused(EACCES, refusal)
+        return [_result(host, port, address) for address in addresses]
+
+    async def close(self) -> None:
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _in_time(self, host: str, port: int) -> Sequence[str]:
+        if host not in self._running:
+            task = self._running[host] = asyncio.create_task(self._look_up(host, port))
+            task.add_done_callback(lambda _: self._running.pop(host))
+        try:
+            async with asyncio.timeout(self._deadline):
+                return await asyncio.shield(self._running[host])
+        except TimeoutError:
+            raise OSError(ETIMEDOUT, f"the name servers did not answer within {self._deadline:g} s") from None
+        except UnicodeError:
+            raise OSError(EACCES, "not a name that DNS could hold") from None
+
+    async def _look_up(self, host: str, port: int) -> Sequence[str]:
+        now = asyncio.get_running_loop().time
+        async with self._slow_slots if host in self._slow else self._slots:
+            started = now()
+            try:
+                return await self._resolve(host, port)
+            finally:
+                self._slow.pop(host, None)
+                if now() - started >= self._deadline:
+                    self._remember_slow(host)
+
+    def _remember_slow(self, host: str) -> None:
+        self._slow[host] = None
+        if len(self._slow) > 10_000:
+            del self._slow[next(iter(self._slow))]
+
+
+def _result(host: str, port: int, address: str) -> ResolveResult:
+    return ResolveResult(
+        hostname=host,
+        host=address,
+        port=port,
+        family=socket.AF_INET6 if ":" in address else socket.AF_INET,
+        proto=0,
+        flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
+    )
+
+
+async def ask_system(host: str, port: int) -> Sequence[str]:
+    """Asks getaddrinfo in a daemon thread of its own: uvloop's pool has four for everybody, and an executor's threads
+    would hold up the exit of the process for as long as a name server is silent.
+    """
+    loop = asyncio.get_running_loop()
+    answer: asyncio.Future[Sequence[str]] = loop.create_future()
+
+    def settle(addresses: Sequence[str], error: Exception | None) -> None:
+        if answer.done():
+            return
+        if error is None:
+            answer.set_result(addresses)
+        else:
+            answer.set_exception(error)
+
+    def ask() -> None:
+        addresses, error = _getaddrinfo(host, port)
+        with suppress(RuntimeError):  # the loop is closed, nobody waits
+            loop.call_soon_threadsafe(settle, addresses, error)
+
+    threading.Thread(target=ask, name="name look-up", daemon=True).start()
+    return await answer
+
+
+def _getaddrinfo(host: str, port: int) -> tuple[Sequence[str], Exception | None]:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+    except (OSError, UnicodeError) as error:
+        return (), error
+    return list(dict.fromkeys([_address(sockaddr) for *_, sockaddr in found])), None
+
+
+def _address(sockaddr: tuple[object, ...]) -> str:
+    """The address of a socket address, an IPv6 one with its scope."""
+    scope = sockaddr[3] if len(sockaddr) > 3 else 0
+    return f"{sockaddr[0]}%{scope}" if scope and "%" not in str(sockaddr[0]) else str(sockaddr[0])
+
+
+class Transport(httpx2.AsyncBaseTransport):
+    """Sends one request over pooled connections and returns the start of its answer, read and closed.
+
+    Raises httpx2's transport errors, or their subclasses above; no message holds the URL. `deadline` spans the whole
+    attempt, in seconds like all times here. The session is made on first use, inside the running loop.
+    """
+
+    def __init__(
+        self,
+        guard: Guard,
+        *,
+        resolve: Resolve | None = None,
+        tls: ssl.SSLContext | None = None,
+        deadline: float = 20.0,
+        connect_timeout: float = 5.0,
+        dns_timeout: float = 5.0,
+        dns_ttl: int = 10,
+        connections: int = 256,
+        connections_per_host: int = 64,
+    ) -> None:
+        self._guard = guard
+        self._resolve = resolve or ask_system
+        self._tls = tls
+        self._deadline = deadline
+        self._connect_timeout = connect_timeout
+        self._dns_timeout = dns_timeout
+        self._dns_ttl = dns_ttl
+        self._connections = connections
+        self._connections_per_host = connections_per_host
+        self._session: aiohttp.ClientSession | None = None
+        self._names: Names | None = None
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        session = self._session or self._open()
+        body = await request.aread()
+        try:
+            async with asyncio.timeout(self._deadline):
+                answer = await session.request(
+                    request.method,
+                    _yarl(request),
+                    data=body or None,
+                    headers=[(name.decode("ascii"), value.decode("utf-8")) for name, value in request.headers.raw],
+                    allow_redirects=False,
+                )
+                start = await _read_start(answer)
+        except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
+            raise self._translated(error) from None
+        return httpx2.Response(answer.status, headers=answer.raw_headers, stream=httpx2.ByteStream(start))
+
+    async def aclose(self) -> None:
+        if self._session is not None:
+            await self._session.close()
+        if self._names is not None:
+            await self._names.close()
+
+    def _open(self) -> aiohttp.ClientSession:
+        self._names = Names(self._guard, self._resolve, deadline=self._dns_timeout)
+        connector = aiohttp.TCPConnector(
+            resolver=self._names,
+            socket_factory=self._socket,
+            ttl_dns_cache=self._dns_ttl,
+            ssl=self._tls or True,
+            limit=self._connections,
+            limit_per_host=self._connections_per_host,
+            keepalive_timeout=4.0,  # below the 5 s of common servers, so that they rarely close under a request
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"receiver/{__version__}"},
+            auto_decompress=False,
+            trust_env=False,
+            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
+            read_bufsize=ANSWER_BYTES,
+        )
+        return self._session
+
+    def _socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
+        family, kind, proto, _, sockaddr = info
+        if refusal := self._guard.refusal(_address(sockaddr)):
+            raise AddressRefused(EACCES, refusal)
+        return socket.socket(family, kind, proto)
+
+    def _translated(self, error: Exception) -> httpx2.TransportError:
+        match error:
+            case aiohttp.ConnectionTimeoutError():
+                return httpx2.ConnectTimeout(f"no connection within {self._connect_timeout:g} s")
+            case TimeoutError():
+                return httpx2.ReadTimeout(f"no whole answer within {self._deadline:g} s")
+            case aiohttp.ClientConnectorError() | aiohttp.ClientConnectorCertificateError():
+                return _not_connected(error)
+            case aiohttp.InvalidURL():
+                return ForbiddenDestination("the host is an address in an unusual notation")
+            case aiohttp.ServerDisconnectedError():
+                return httpx2.RemoteProtocolError("the connection was closed before the answer")
+            case aiohttp.ClientResponseError() | aiohttp.ClientPayloadError():
+                return httpx2.RemoteProtocolError(_not_http(error))
+            case OSError():
+                return httpx2.ReadError(f"the connection broke: {error.strerror or type(error).__name__}")
+            case _:
+                return httpx2.LocalProtocolError(f"the request could not be sent: {type(error).__name__}")
+
+
+def _not_connected(error: aiohttp.ClientConnectorError) -> httpx2.TransportError:
+    cause = error.os_error
+    what = cause.strerror or type(cause).__name__
+    if isinstance(cause, AddressRefused):
+        return ForbiddenDestination(what)
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return NameNotResolved(f"no address: {what}")
+    if isinstance(cause, ssl.SSLCertVerificationError):
+        return TLSFailed(f"certificate not accepted: {cause.verify_message}")
+    if isinstance(cause, ssl.SSLError):
+        return TLSFailed(f"no TLS connection: {cause.reason or what}")
+    return httpx2.ConnectError(f"no connection: {what}")
+
+
+def _not_http(error: aiohttp.ClientResponseError | aiohttp.ClientPayloadError) -> str:
+    """The parser's complaint up to its colon: what follows are the subscriber's own bytes."""
+    what = error.message if isinstance(error, aiohttp.ClientResponseError) else "the body broke off"
+    return f"not valid HTTP: {what.partition(':')[0]}"
+
+
+async def _read_start(answer: aiohttp.ClientResponse) -> bytes:
+    """At most ANSWER_BYTES of the body; an answer that is longer takes its connection with it."""
+    start = bytearray()
+    try:
+        while len(start) < ANSWER_BYTES and (chunk := await answer.content.readany()):
+            start += chunk
+    finally:
+        answer.close()
+    return bytes(start[:ANSWER_BYTES])
+
+
+@lru_cache(maxsize=1024)
+def _exact(scheme: str, netloc: bytes, target: bytes) -> yarl.URL:
+    """A URL that yarl will not touch: all of the target stands as its path."""
+    return yarl.URL.build(scheme=scheme, authority=netloc.decode("ascii"), path=target.decode("ascii"), encoded=True)
+
+
+def _yarl(request: httpx2.Request) -> yarl.URL:
+    url = request.url
+    return _exact(url.scheme, url.netloc, request.extensions.get("target") or url.raw_path)
