@@ -37,7 +37,7 @@ class ExpectedAnswer(BaseModel):
 
 
 class Expectation(BaseModel):
-    """The `.json` of a case; `events` leave out the ids that we make (`id`, `message_id`, `receipt_id`, `source_id`)."""
+    """The `.json` of a case; `events` leave out our ids (`id`, `message_id`, `receipt_id`, `source_id`)."""
 
     model_config = ConfigDict(extra="forbid")
     title: str

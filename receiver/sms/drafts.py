@@ -100,6 +100,8 @@ class Received:
     """The vendor's own signal (OptOutType, MessageIntent), never a reading of the text."""
     scope: Scope = "sender"
     """How far an opt-out by this message reaches."""
+    scope_id: str | None = None
+    """The vendor's id of the group (messaging service, profile, category) that a scope of `group` means."""
     in_reply_to: str | None = None
     client_reference: str | None = None
     price: Price | None = None
@@ -138,6 +140,8 @@ class Reported:
     network: Network | None = None
     opted_out: Scope | None = None
     """Set when the report itself says that the recipient is opted out, and how far that reaches."""
+    scope_id: str | None = None
+    """The id of the group, where that is `group`."""
     shared_id: bool = False
     flags: Sequence[str] = ()
     extra: Mapping[str, Any] = field(default_factory=dict)
@@ -151,6 +155,8 @@ class ConsentChanged:
     number: Party | None
     sender: Party | None = None
     scope: Scope = "unknown"
+    scope_id: str | None = None
+    """The id of the group, where the scope is `group`."""
     channel: Channel | None = "sms"
     keyword: str | None = None
     vendor_id: str | None = None

@@ -22,9 +22,9 @@ class BadPayload(Exception):
     """The body is not what the vendor documents; the message names the field, never its value."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(slots=True, kw_only=True)
 class VendorRequest:
-    """A request exactly as it came.
+    """A request exactly as it came; nobody changes it, but `form`, which remembers the body read as a form.
 
     `url` is the address as the vendor knows it: PUBLIC_URL with the raw path and query, never built from Host.
     `headers` are as they came, names in lower case; `received_at` is unix microseconds.
@@ -37,6 +37,9 @@ class VendorRequest:
     body: bytes
     peer: str
     received_at: int
+    form: tuple[list[tuple[str, str]], tuple[str, ...]] | None = field(
+        default=None, init=False, repr=False, compare=False
+    )
 
     def header(self, name: str) -> str | None:
         """The first header of that lower-case name, as Latin-1 text (RFC 9110 section 5.5)."""

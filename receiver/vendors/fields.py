@@ -4,8 +4,9 @@ Every error is a `BadPayload` that names the field and never repeats its value.
 """
 
 import re
+from codecs import lookup
 from collections.abc import Iterable, Mapping, Sequence
-from email.message import Message
+from math import isinf
 from typing import Any, Self
 from urllib.parse import unquote_to_bytes
 
@@ -19,12 +20,23 @@ MAX_FIELDS = 1_000
 CHARSET_GUESSED = "charset_guessed"
 
 _BOM = b"\xef\xbb\xbf"
-_HUGE_EXPONENT = re.compile(rb"[0-9][eE]\+?[0-9]{3}")
+_MAYBE_HUGE = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{300}")
+# An escaped backslash is passed over, so that the words `\\ud800` in a text stay what they are.
 _SURROGATE_PAIR = re.compile(
-    rb"(\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
+    rb"(\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
 )
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_MARKS = bytes.maketrans(b"+&=", b" \x00\x01")
+_ENCODED_MARK = re.compile(rb"%0[01]")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_INDEX = re.compile(r"[0-9]{1,6}")
+_CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.ASCII | re.IGNORECASE)
+# Those that a form may declare. Python knows more codecs than charsets: idna, unicode_escape, undefined.
+_DECLARABLE = re.compile(
+    r"(us-)?ascii|latin-?1|iso-?8859-\d{1,2}|(windows-|cp)\d{3,4}|koi8-[ru]|mac-?roman|utf-?16([bl]e|-[bl]e)?"
+    r"|gbk|gb2312|gb18030|big5|shift_jis|euc-(jp|kr)",
+    re.ASCII,
+)
 
 Pairs = list[tuple[str, str]]
 
@@ -48,7 +60,7 @@ class Fields(Mapping[str, Any]):
     @classmethod
     def from_body(cls, request: VendorRequest) -> Self:
         """A JSON object, form or multipart body, told apart by its first byte before its declared type."""
-        return cls._from_document(*parse_body(request))
+        return cls.of(*parse_body(request))
 
     @classmethod
     def merged(cls, request: VendorRequest) -> Self:
@@ -61,7 +73,8 @@ class Fields(Mapping[str, Any]):
         return cls({**query, **body}, flags=flags, pairs=query.pairs + body.pairs)
 
     @classmethod
-    def _from_document(cls, document: object, flags: tuple[str, ...]) -> Self:
+    def of(cls, document: object, flags: tuple[str, ...] = ()) -> Self:
+        """What `parse_body` found, or one item of it: an object or a form."""
         if isinstance(document, FormDocument):
             return cls._from_pairs(document.pairs, flags)
         if not isinstance(document, dict):
@@ -70,9 +83,9 @@ class Fields(Mapping[str, Any]):
 
     @classmethod
     def _from_pairs(cls, pairs: Pairs, flags: tuple[str, ...]) -> Self:
-        values: dict[str, str] = {}
-        for name, value in pairs:
-            values.setdefault(name, value)
+        values = dict(pairs)
+        if len(values) < len(pairs):  # of repeats the first stands
+            values.update(reversed(pairs))
         return cls(values, flags=flags, pairs=pairs)
 
     def __getitem__(self, name: str) -> Any:
@@ -94,9 +107,12 @@ class Fields(Mapping[str, Any]):
     def text(self, *names: str) -> str | None:
         """The first value among `names` that is not empty, trimmed; numbers as they would be written."""
         for name in names:
-            value = self.words(name)
-            if value is not None and (value := value.strip()):
-                return value
+            value = self._values.get(name)
+            if value is None:
+                continue
+            trimmed: str = (value if isinstance(value, str) else _scalar(name, value)).strip()
+            if trimmed:
+                return trimmed
         return None
 
     def require(self, *names: str) -> str:
@@ -151,7 +167,7 @@ class Fields(Mapping[str, Any]):
         for step in name.split("."):
             if isinstance(here, Mapping) and step in here:
                 here = here[step]
-            elif isinstance(here, list) and step.isascii() and step.isdigit() and int(step) < len(here):
+            elif isinstance(here, list) and _INDEX.fullmatch(step) and int(step) < len(here):
                 here = here[int(step)]
             else:
                 return None
@@ -187,10 +203,18 @@ def parse_body(request: VendorRequest) -> tuple[object, tuple[str, ...]]:
         return parse_json(body)
     if not start:
         raise BadPayload("body: empty")
-    if "json" in content_type and b"=" not in body:
+    if "json" in content_type.lower() and b"=" not in body:
         return parse_json(body)
-    pairs, flags = parse_form(body, declared_charset(content_type))
+    charset = declared_charset(content_type)
+    pairs, flags = utf8_form(request) if charset is None else parse_form(body, charset)
     return FormDocument(pairs), flags
+
+
+def utf8_form(request: VendorRequest) -> tuple[Pairs, tuple[str, ...]]:
+    """`parse_form` of the body, done once a request: what a signature covers is read again by the adapter."""
+    if request.form is None:
+        request.form = parse_form(request.body.removeprefix(_BOM))
+    return request.form
 
 
 def parse_json(body: bytes) -> tuple[object, tuple[str, ...]]:
@@ -199,20 +223,31 @@ def parse_json(body: bytes) -> tuple[object, tuple[str, ...]]:
     A lone surrogate escape becomes U+FFFD; bytes that are not UTF-8 are read as Windows-1252 and flagged.
     """
     flags: tuple[str, ...] = ()
-    if _HUGE_EXPONENT.search(body):
-        raise BadPayload("body: a number is out of range")
     if _ESCAPED_SURROGATE.search(body):
         body = _SURROGATE_PAIR.sub(lambda match: match[1] or rb"\ufffd", body)
     try:
         body.decode()
     except UnicodeDecodeError:
-        if b"\x00" in body:
-            raise BadPayload("body: JSON must be UTF-8") from None
         body, flags = body.decode("cp1252", "replace").encode(), (CHARSET_GUESSED,)
     try:
-        return from_json(body, allow_inf_nan=False), flags
+        document = from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise BadPayload(f"body: not JSON ({error})") from None
+    if _MAYBE_HUGE.search(body) and _overflowed(document):
+        raise BadPayload("body: a number is out of range")
+    return document, flags
+
+
+def _overflowed(document: object) -> bool:
+    """Whether a number was too great for a float: the parser makes 1e999 an infinity."""
+    match document:
+        case float():
+            return isinf(document)
+        case dict():
+            return any(map(_overflowed, document.values()))
+        case list():
+            return any(map(_overflowed, document))
+    return False
 
 
 def parse_form(data: bytes, charset: str | None = None) -> tuple[Pairs, tuple[str, ...]]:
@@ -224,16 +259,12 @@ def parse_form(data: bytes, charset: str | None = None) -> tuple[Pairs, tuple[st
     if not data:
         return [], ()
     if data.count(b"&") >= MAX_FIELDS:
-        raise BadPayload(f"body: more than {MAX_FIELDS} form fields")
-    pieces = data.replace(b"+", b" ").split(b"&")
+        raise BadPayload(f"more than {MAX_FIELDS} form fields")
+    if charset is None and (plain := _utf8_form(data)) is not None:
+        return plain, ()
     decoded: Pairs = []
     guessed = False
-    for piece in pieces:
-        if not piece:
-            continue
-        name, _, value = piece.partition(b"=")
-        if b"%" in piece:
-            name, value = unquote_to_bytes(name), unquote_to_bytes(value)
+    for name, value in split_form(data):
         try:
             if charset is None:
                 decoded.append((name.decode(), value.decode()))
@@ -243,6 +274,35 @@ def parse_form(data: bytes, charset: str | None = None) -> tuple[Pairs, tuple[st
             guessed = True
             decoded.append((_guess(name), _guess(value)))
     return decoded, (CHARSET_GUESSED,) if guessed else ()
+
+
+def _utf8_form(data: bytes) -> Pairs | None:
+    """The pairs of a form that is all UTF-8, decoded in one go: a quarter of the time of doing it pair by pair.
+
+    `&` and `=` become control characters first, so that percent-encoded ones stay apart from them; None where the
+    form has such characters itself or is not UTF-8.
+    """
+    if b"\x00" in data or b"\x01" in data or (b"%0" in data and _ENCODED_MARK.search(data)):
+        return None
+    try:
+        text = unquote_to_bytes(data.translate(_MARKS)).decode()
+    except UnicodeDecodeError:
+        return None
+    pairs = [(name, value) for name, _, value in [piece.partition("\x01") for piece in text.split("\x00") if piece]]
+    if text.count("\x01") > len(pairs):
+        return [(name, value.replace("\x01", "=")) for name, value in pairs]
+    return pairs
+
+
+def split_form(data: bytes) -> list[tuple[bytes, bytes]]:
+    """The pairs of a form as the bytes that were encoded, in order, before any charset is thought of."""
+    pairs: list[tuple[bytes, bytes]] = []
+    for piece in data.replace(b"+", b" ").split(b"&"):
+        if not piece:
+            continue
+        name, _, value = piece.partition(b"=")
+        pairs.append((unquote_to_bytes(name), unquote_to_bytes(value)) if b"%" in piece else (name, value))
+    return pairs
 
 
 def parse_multipart(body: bytes, content_type: str) -> tuple[Pairs, tuple[str, ...]]:
@@ -267,6 +327,7 @@ class _MultipartFields:
         self.pairs: Pairs = []
         self.guessed = False
         self.ended = False
+        self._parts = 0
         self._header = bytearray()
         self._value = bytearray()
         self._disposition = bytearray()
@@ -285,8 +346,9 @@ class _MultipartFields:
         }
 
     def _begin(self) -> None:
-        if len(self.pairs) >= MAX_FIELDS:
-            raise BadPayload(f"body: more than {MAX_FIELDS} form fields")
+        if self._parts >= MAX_FIELDS:
+            raise BadPayload(f"more than {MAX_FIELDS} form fields")
+        self._parts += 1
         self._value.clear()
         self._name = b""
         self._is_field = False
@@ -312,23 +374,25 @@ class _MultipartFields:
 
 
 def declared_charset(content_type: str) -> str | None:
-    """The charset parameter when Python can decode it and it is not UTF-8; else None."""
-    if "charset" not in content_type.lower():
+    """The charset parameter, in lower case, when it is a known one other than UTF-8; else None."""
+    match = _CHARSET.search(content_type)
+    if match is None:
         return None
-    header = Message()
-    header["content-type"] = content_type
-    name = header.get_content_charset() or ""
-    if name in ("utf-8", "utf8"):
+    name = match[1].lower()
+    if name in ("utf-8", "utf8") or not _DECLARABLE.fullmatch(name):
         return None
     try:
-        b"".decode(name)
-    except (LookupError, ValueError):
+        lookup(name)
+    except LookupError:
         return None
     return name
 
 
 def _guess(data: bytes) -> str:
-    return data.decode("cp1252", "replace")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data.decode("cp1252", "replace")
 
 
 def _scalar(name: str, value: object) -> str:

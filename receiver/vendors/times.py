@@ -69,15 +69,18 @@ def js_date(text: str | None) -> int | None:
 
 
 def pattern(text: str | None, form: str, zone: ZoneInfo | None) -> int | None:
-    """By a strptime pattern of the source's options; `zone` where the pattern has no %z."""
-    if not text:
+    """By a strptime pattern of the source's options; `zone` where the pattern has no %z.
+
+    strptime takes the digits of any script, we take only ASCII's.
+    """
+    if not text or not text.isascii():
         return None
     try:
         moment = datetime.strptime(text.strip(), form)  # noqa: DTZ007 — the zone follows
         if moment.tzinfo is not None:
             return micros(moment)
         return _in_zone(moment, None, zone)
-    except (ValueError, OverflowError):
+    except (ValueError, OverflowError, re.error):  # re.error: strptime's answer to a directive that comes twice
         return None
 
 

@@ -1,0 +1,54 @@
+"""iSendPro (isendpro.com): receipts, replies and STOPs by a call to the customer's URL, GET or form.
+
+Certain is one thing: `tracker`, given with the send call, comes back as a parameter of the receipt's URL
+(https://github.com/iSendPro/api-sms-php). Every other name is assumed; no source gives the status codes of receipts,
+so a receipt stays `unknown` until the source's `options.statuses` says what its codes mean.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+from receiver.sms.drafts import Item
+from receiver.vendors.contract import Source, Vendor, VendorRequest
+from receiver.vendors.mapping import mapped, read_request
+from receiver.vendors.mapping_options import MappedOptions, Names
+
+_NUMBER = ("num", "tel", "numero")
+FIELDS: Mapping[str, Names] = {
+    "client_reference": ("tracker",),
+    "from": ("emetteur", "from", *_NUMBER),
+    "to": (*_NUMBER, "destinataire", "to"),
+    "status": ("statut", "status", "etat", "code", "dlr"),
+    "text": ("sms", "message", "texte", "reponse", "text"),
+    "opt_out": ("stop",),
+    "occurred_at": ("date", "date_reception", "timestamp"),
+}
+
+
+class ISendProOptions(MappedOptions):
+    DEFAULT_FIELDS: ClassVar[Mapping[str, Names]] = FIELDS
+    REFERENCE_MEANS_REPORT: ClassVar[bool] = True
+
+
+def parse(request: VendorRequest, source: Source) -> Sequence[Item]:
+    return read_request(request, mapped(source))
+
+
+def setup(url: str, _options: Any) -> Mapping[str, str]:
+    """The URLs for the account's settings; a STOP has no text, so its URL says what it is."""
+    return {"receipt_url": url, "reply_url": url, "stop_url": f"{url}?stop=1"}
+
+
+ISENDPRO = Vendor(
+    name="isendpro",
+    title="iSendPro",
+    docs="https://www.isendpro.com/docs/",
+    provenance="assumed",
+    assumed="every name but `tracker`, the method, replies and STOPs; the meaning of status codes is not public and "
+    "left to options.statuses",
+    capabilities=("inbound", "reports", "opt_outs"),
+    methods=("GET", "POST"),
+    options=ISendProOptions,
+    parse=parse,
+    setup=setup,
+)

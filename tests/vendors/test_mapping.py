@@ -1,0 +1,451 @@
+import json
+from contextlib import suppress
+from typing import Any, ClassVar, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+from receiver.sms.drafts import ConsentChanged, InboundPart, Media, Network, Price, Received, Reported, Unreadable
+from receiver.sms.drafts import ReportPart as Part
+from receiver.vendors.contract import BadPayload
+from receiver.vendors.generic import GENERIC
+from receiver.vendors.mapping_options import MappedOptions, OurName
+from tests.vendors.mapped import FORM, asked, item, items, message, report
+
+EVERY_NAME = {name: name for name in get_args(OurName)}
+
+
+def one(payload: object, fields: dict[str, Any] | None = None, **options: Any) -> Any:
+    return item(GENERIC, asked(body=json.dumps(payload)), fields=EVERY_NAME if fields is None else fields, **options)
+
+
+def test_every_name_of_ours_reaches_a_report() -> None:
+    got = one(
+        {
+            "vendor_message_id": 2**64,
+            "client_reference": "order 7",
+            "batch_id": "b1",
+            "from": "ACME",
+            "to": "+447700900123",
+            "status": "D",
+            "vendor_code": 34,
+            "vendor_description": "Handset error",
+            "permanent": False,
+            "occurred_at": "2026-11-20T14:47:03.123Z",
+            "sequence": "3",
+            "segments": "2",
+            "part_id": "p9",
+            "part_number": 1,
+            "part_total": 2,
+            "price": "0.0182",
+            "currency": "GBP",
+            "mcc": "234",
+            "mnc": "10",
+            "network_name": "O2",
+            "channel": "RCS",
+        },
+        statuses={"D": {"status": "undelivered", "reason": "handset_error"}},
+    )
+    assert got == Reported(
+        status="undelivered",
+        final=True,
+        reason="handset_error",
+        permanent=False,
+        vendor_message_id="18446744073709551616",
+        client_reference="order 7",
+        batch_id="b1",
+        channel="rcs",
+        from_=got.from_,
+        to=got.to,
+        vendor_status="D",
+        vendor_code="34",
+        vendor_description="Handset error",
+        occurred_at=1_795_186_023_123_000,
+        sequence="3",
+        segments=2,
+        part=Part(id="p9", number=1, total=2),
+        price=Price(amount="0.0182", currency="GBP"),
+        network=Network(mcc="234", mnc="10", name="O2"),
+    )
+    assert (got.from_.raw, got.to.raw) == ("ACME", "+447700900123")
+
+
+def test_every_name_of_ours_reaches_a_message() -> None:
+    got = one(
+        {
+            "vendor_message_id": "m1",
+            "client_reference": "order 7",
+            "from": "+447700900123",
+            "to": "60777",
+            "cc": "+447700900124, +447700900125;",
+            "text": " hi ",
+            "sent_at": "2026-11-20T14:47:03Z",
+            "keyword": "hi",
+            "segments": 1,
+            "media_url": ["https://m.example/1", "https://m.example/2"],
+            "media_type": ["image/png"],
+            "part_reference": "77",
+            "part_number": "2",
+            "part_total": "3",
+            "price": 0.01,
+            "currency": "EUR",
+            "mcc": "234",
+            "channel": "mms",
+        }
+    )
+    assert got == Received(
+        vendor_message_id="m1",
+        client_reference="order 7",
+        channel="mms",
+        from_=got.from_,
+        to=got.to,
+        cc=got.cc,
+        text=" hi ",
+        media=[Media(url="https://m.example/1", content_type="image/png"), Media(url="https://m.example/2")],
+        segments=1,
+        part=InboundPart(reference="77", number=2, total=3),
+        keyword="hi",
+        price=Price(amount="0.01", currency="EUR"),
+        network=Network(mcc="234"),
+        sent_at=1_795_186_023_000_000,
+    )
+    assert [party.raw.strip() for party in got.cc] == ["+447700900124", "+447700900125"]
+
+
+def test_an_opt_out_tells_who_and_where() -> None:
+    got = one(
+        {
+            "opt_out": "yes",
+            "from": "+447700900123",
+            "to": "60777",
+            "keyword": "STOP",
+            "vendor_message_id": "n1",
+            "occurred_at": "1795186023",
+            "text": "STOP",
+            "status": "ok",
+            "campaign": "spring",
+        }
+    )
+    assert isinstance(got, ConsentChanged)
+    assert (got.opted_out, got.scope, got.keyword, got.vendor_id, got.occurred_at) == (
+        True,
+        "unknown",
+        "STOP",
+        "n1",
+        1_795_186_023_000_000,
+    )
+    assert got.number is not None
+    assert got.sender is not None
+    assert (got.number.raw, got.sender.raw) == ("+447700900123", "60777")
+    assert got.extra == {"text": "STOP", "status": "ok", "campaign": "spring"}
+
+
+def test_an_opt_out_of_nobody_is_not_understood() -> None:
+    with pytest.raises(BadPayload, match="from: missing"):
+        one({"opt_out": "1", "from": "  "})
+
+
+@pytest.mark.parametrize("no", ["", " ", "0", "false", "No", False, 0, None, [], {}])
+def test_a_field_that_says_no_opts_nobody_out(no: object) -> None:
+    assert isinstance(one({"opt_out": no, "from": "+447700900123", "text": "hi"}), Received)
+
+
+@pytest.mark.parametrize("yes", ["1", "STOP", "true", True, 1, ["sms"], {"at": 1}])
+def test_any_other_value_opts_out(yes: object) -> None:
+    assert isinstance(one({"opt_out": yes, "from": "+447700900123"}), ConsentChanged)
+
+
+def test_a_status_makes_a_report_even_where_the_text_is_echoed() -> None:
+    got = one({"status": "x", "text": "hi"})
+    assert isinstance(got, Reported)
+    assert got.extra == {"text": "hi"}
+
+
+@pytest.mark.parametrize("status", [None, "", "  "])
+def test_an_empty_status_is_none(status: str | None) -> None:
+    assert isinstance(one({"status": status, "text": ""}), Received)
+
+
+def test_an_empty_text_is_a_message_and_a_missing_one_is_not() -> None:
+    assert one({"text": "", "from": "+447700900123"}).text == ""
+    with pytest.raises(BadPayload, match="status, text, opt_out"):
+        one({"from": "+447700900123"})
+
+
+def test_a_file_without_text_is_a_message() -> None:
+    got = one({"media_url": "https://m.example/1", "media_type": "image/png"})
+    assert (got.text, got.channel, got.media) == (
+        "",
+        "mms",
+        [Media(url="https://m.example/1", content_type="image/png")],
+    )
+
+
+def test_names_are_tried_in_order_literally_then_as_a_path() -> None:
+    fields = {"text": ["body.text", "message"], "from": "data.0.from"}
+    assert one({"body.text": "literal", "body": {"text": "path"}, "message": "last"}, fields).text == "literal"
+    assert one({"body": {"text": "path"}, "message": "last"}, fields).text == "path"
+    assert one({"body": {"text": ""}, "message": "last"}, fields).text == "last"
+    assert one({"data": [{"from": "ACME"}], "message": ""}, fields).from_.raw == "ACME"
+
+
+def test_null_takes_a_default_away_and_a_name_replaces_it() -> None:
+    class Usual(MappedOptions):
+        DEFAULT_FIELDS: ClassVar = {"status": ("state",), "to": ("msisdn",)}
+        DEFAULT_STATUSES: ClassVar = {"D": ("delivered", True, None), "F": ("failed", True, None)}
+
+    options = Usual.model_validate({"fields": {"status": None, "text": "msg"}, "statuses": {"F": None, "E": "expired"}})
+    assert options.names == {"to": ("msisdn",), "text": ("msg",)}
+    assert options.verdicts == {"D": ("delivered", True, None), "E": ("expired", True, None)}
+
+
+@pytest.mark.parametrize(
+    ("word", "final"),
+    [("accepted", False), ("sent", False), ("unknown", False), ("delivered", True), ("read", True)]
+    + [(word, True) for word in ("undelivered", "rejected", "expired", "failed", "canceled")],
+)
+def test_a_status_brings_its_usual_finality(word: str, final: bool) -> None:
+    assert one({"status": "W"}, statuses={"W": word}).final is final
+    assert one({"status": "W"}, statuses={"W": {"status": word, "final": not final}}).final is not final
+
+
+def test_a_word_that_is_not_listed_is_unknown_and_not_final() -> None:
+    got = one({"status": "Weird"}, statuses={"WEIRD": "delivered"})
+    assert (got.status, got.final, got.vendor_status) == ("unknown", False, "Weird")
+
+
+def test_a_reason_of_opted_out_opts_the_recipient_out() -> None:
+    assert one({"status": "X"}, statuses={"X": {"status": "rejected", "reason": "opted_out"}}).opted_out == "unknown"
+    assert one({"status": "X"}, statuses={"X": {"status": "rejected", "reason": "blocked"}}).opted_out is None
+
+
+@pytest.mark.parametrize("raw", ["%d", "{status}", "{{status}}", "@{{ status }}"])
+def test_a_placeholder_that_came_back_is_not_a_status(raw: str) -> None:
+    with pytest.raises(BadPayload, match="dlr: the template's placeholder"):
+        one({"dlr": raw}, {"status": "dlr"})
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "at"),
+    [
+        (None, "2026-11-20T14:47:03Z", 1_795_186_023_000_000),
+        (None, "1795186023", 1_795_186_023_000_000),
+        (None, "2026-11-20 14:47:03", None),
+        ("iso", "2026-11-20T15:47:03+01:00", 1_795_186_023_000_000),
+        ("iso", "1795186023", None),
+        ("unix", "1795186023", 1_795_186_023_000_000),
+        ("unix", "2026-11-20T14:47:03Z", None),
+        ("unix_ms", "1795186023123", 1_795_186_023_123_000),
+        ("%d/%m/%y %H:%M:%S %z", "20/11/26 14:47:03 +0000", 1_795_186_023_000_000),
+        ("%d/%m/%y %H:%M:%S", "20/11/26 14:47:03", None),
+        ("%d/%m/%y %H:%M:%S", "yesterday", None),
+    ],
+)
+def test_a_time_is_read_in_the_declared_form_or_stays_in_extra(form: str | None, text: str, at: int | None) -> None:
+    got = one({"status": "x", "occurred_at": text}, time_format=form)
+    assert got.occurred_at == at
+    assert got.extra == ({} if at else {"occurred_at": text})
+
+
+def test_the_sources_zone_serves_times_without_one() -> None:
+    got = one({"status": "x", "occurred_at": "2026-11-20 15:47:03"}, timezone="Europe/Paris")
+    assert got.occurred_at == 1_795_186_023_000_000
+
+
+def test_a_message_takes_either_time() -> None:
+    assert one({"text": "hi", "occurred_at": "1795186023"}).sent_at == 1_795_186_023_000_000
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "where"),
+    [
+        ("segments", "many", "segments"),
+        ("segments", "٣", "segments"),
+        ("segments", 0, "segments"),
+        ("price", "1,20", "price"),
+        ("price", "NaN", "price"),
+        ("permanent", "perhaps", "permanent"),
+        ("channel", "7", "channel"),
+        ("sequence", "9" * 19, "sequence"),
+    ],
+)
+def test_a_side_value_of_an_odd_form_costs_nothing_else(name: str, value: object, where: str) -> None:
+    got = one({"status": "x", name: value})
+    assert getattr(got, where) is None
+    assert got.extra == ({} if value == 0 else {name: value})
+
+
+def test_a_currency_that_is_no_iso_code_is_the_vendors_credits() -> None:
+    got = one({"status": "x", "price": "2", "currency": "credits"})
+    assert got.price == Price(amount="2")
+    assert got.extra == {"currency": "credits"}
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"part_reference": "1", "part_number": "0", "part_total": "2"},
+        {"part_reference": "1", "part_number": "3", "part_total": "2"},
+        {"part_reference": "1", "part_number": "1", "part_total": "256"},
+        {"part_reference": "1", "part_number": "1"},
+        {"part_number": "1", "part_total": "2"},
+    ],
+)
+def test_an_impossible_part_is_a_message_of_its_own(part: dict[str, str]) -> None:
+    got = one({"text": "hi", **part})
+    assert got.part is None
+    assert got.extra == part
+
+
+def test_one_part_of_one_is_no_part() -> None:
+    got = one({"text": "hi", "part_reference": "1", "part_number": "1", "part_total": "1"})
+    assert (got.part, got.extra) == (None, {})
+
+
+def test_one_name_is_the_person_at_either_end() -> None:
+    fields = {"from": ["sender", "num"], "to": ["num", "service"], "status": "state", "text": "msg"}
+    sent = one({"state": "x", "num": "+447700900123"}, fields)
+    came = one({"msg": "x", "num": "+447700900123", "service": "60777"}, fields)
+    assert (sent.from_, sent.to.raw) == (None, "+447700900123")
+    assert (came.from_.raw, came.to.raw) == ("+447700900123", "60777")
+
+
+def test_a_blank_that_was_a_plus_sign_is_kept() -> None:
+    got = message(GENERIC, asked(b"n=+447700900123&t=hi"), fields={"from": "n", "text": "t"})
+    assert got.from_ is not None
+    assert got.from_.raw == " 447700900123"
+
+
+def test_international_digits_are_marked_as_such() -> None:
+    payload = {"text": "hi", "from": "447700900123", "cc": ["447700900124"]}
+    got = one(payload, international=True)
+    assert (got.from_.international, got.cc[0].international) == (True, True)
+    assert one(payload).from_.international is False
+
+
+def test_what_no_name_asks_for_is_extra_without_empty_rests() -> None:
+    fields = {"text": "data.msg.body", "from": "data.from", "to": "list.0.to", "client_reference": "list.1"}
+    payload = {
+        "data": {"msg": {"body": "hi"}, "from": "ACME"},
+        "list": [{"to": "60777"}, "ref", "more"],
+        "a": "",
+        "b": 0,
+    }
+    assert one(payload, fields).extra == {"list": [{}, None, "more"], "b": 0}
+    assert one({"data": {"msg": {"body": "hi", "lang": "en"}}}, fields).extra == {"data": {"msg": {"lang": "en"}}}
+    assert one({"data": {"msg": {"body": "hi"}}, "list": [0, "ref"]}, fields).extra == {}
+
+
+def test_extra_keeps_the_vendors_order() -> None:
+    payload = {"a": {"b": {"text": "hi", "y": 1}, "c": 1, "d": {"from": "ACME", "x": 1}, "e": 1}, "f": 1}
+    got = one(payload, {"from": "a.d.from", "text": "a.b.text"})
+    assert json.dumps(got.extra) == '{"a": {"b": {"y": 1}, "c": 1, "d": {"x": 1}, "e": 1}, "f": 1}'
+
+
+def test_overlapping_names_leave_nothing_twice() -> None:
+    fields = {"opt_out": "stop", "from": "stop.number"}
+    got = one({"stop": {"number": "+447700900123"}, "x": 1}, fields)
+    assert got.number.raw == "+447700900123"
+    assert got.extra == {"x": 1}
+
+
+def test_the_body_stands_over_the_query() -> None:
+    request = asked("id=7&status=sent", "status=done&to=%2B447700900123", content_type=FORM)
+    got = report(GENERIC, request, fields=EVERY_NAME | {"vendor_message_id": "id"})
+    assert (got.vendor_message_id, got.vendor_status) == ("7", "done")
+
+
+def test_a_list_is_one_item_each_and_a_bad_one_spoils_no_other() -> None:
+    body = json.dumps([{"status": "a"}, 7, {"from": "x"}, {"status": ["b"]}, {"status": "c", "id": 2}])
+    found = items(GENERIC, asked("id=1", body), fields={"status": "status", "vendor_message_id": "id"})
+    first, *bad, last = found
+    assert isinstance(first, Reported)
+    assert isinstance(last, Reported)
+    assert (first.vendor_status, first.vendor_message_id) == ("a", "1")
+    assert (last.vendor_status, last.vendor_message_id) == ("c", "2")
+    assert bad == [
+        Unreadable(error="item 2: an object is due"),
+        Unreadable(error="item 3: status, text, opt_out: none of them came under the names they have here"),
+        Unreadable(error="item 4: status: text is due, a list came"),
+    ]
+
+
+@pytest.mark.parametrize("count", [0, 1, 1_000])
+def test_a_list_of_any_length(count: int) -> None:
+    found = items(GENERIC, asked(body=json.dumps([{"status": "a"}] * count)), fields={"status": "status"})
+    assert len(found) == count
+
+
+def test_a_list_beyond_the_limit_is_not_read() -> None:
+    with pytest.raises(BadPayload, match="more than 10000 items"):
+        items(GENERIC, asked(body=json.dumps([0] * 10_001)))
+
+
+def test_bytes_that_are_not_utf8_flag_every_item_of_a_list() -> None:
+    found = items(GENERIC, asked(body=b'[{"text":"caf\xe9"},{"text":"b"}]'), fields={"text": "text"})
+    assert [(got.text, got.flags) for got in found if isinstance(got, Received)] == [
+        ("café", ("charset_guessed",)),
+        ("b", ("charset_guessed",)),
+    ]
+
+
+def test_a_form_that_begins_like_a_list_is_a_form() -> None:
+    body = '[\r\n--b\r\nContent-Disposition: form-data; name="status"\r\n\r\nx\r\n--b--\r\n'
+    with pytest.raises(BadPayload):
+        items(GENERIC, asked(body=body, content_type="multipart/form-data; boundary=b"), fields=EVERY_NAME)
+
+
+@pytest.mark.parametrize(
+    ("options", "where"),
+    [
+        ({"fields": {"form": "x"}}, "fields"),
+        ({"fields": {"from": ""}}, "fields"),
+        ({"fields": {"from": []}}, "fields"),
+        ({"fields": {"from": 7}}, "fields"),
+        ({"statuses": {"X": "deliverd"}}, "statuses"),
+        ({"statuses": {"X": {"status": "failed", "reason": "sunspots"}}}, "statuses"),
+        ({"statuses": {"X": {"status": "failed", "finall": True}}}, "statuses"),
+        ({"statuses": {"": "failed"}}, "statuses"),
+        ({"time_format": "isoo"}, "time_format"),
+        ({"time_format": "%H:%M"}, "time_format"),
+        ({"time_format": "%Q"}, "time_format"),
+        ({"time_format": ""}, "time_format"),
+        ({"field": {}}, "field"),
+    ],
+)
+def test_a_declaration_that_cannot_be_meant_is_refused(options: dict[str, Any], where: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        MappedOptions.model_validate(options)
+    assert {str(error["loc"][0]) for error in refused.value.errors()} == {where}
+
+
+def test_a_declaration_survives_being_written_and_read() -> None:
+    options = MappedOptions.model_validate(
+        {"fields": {"text": "msg", "to": ["a", "b"], "from": None}, "statuses": {"X": "sent", "Y": None}}
+    )
+    again = MappedOptions.model_validate_json(options.model_dump_json())
+    assert (again.names, again.verdicts) == (options.names, options.verdicts)
+
+
+@given(
+    query=st.binary(max_size=64),
+    body=st.one_of(
+        st.binary(max_size=128),
+        st.recursive(
+            st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+            lambda inner: (
+                st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from([*EVERY_NAME, "x"]), inner, max_size=6)
+            ),
+            max_leaves=12,
+        ).map(lambda document: json.dumps(document).encode()),
+    ),
+    content_type=st.sampled_from(
+        ["", "application/json", FORM, "multipart/form-data; boundary=x", "text/plain; charset=utf-16"]
+    ),
+)
+def test_whatever_comes_is_read_or_refused(query: bytes, body: bytes, content_type: str) -> None:
+    paths = EVERY_NAME | {"text": ["text.0", "text.x", "text"], "cc": "x.to", "vendor_code": "x.0.x"}
+    with suppress(BadPayload):
+        items(GENERIC, asked(query, body, content_type=content_type), fields=paths)
