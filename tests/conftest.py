@@ -2,7 +2,7 @@
 
 import asyncio
 import inspect
-from collections.abc import Iterator
+import os
 
 import pytest
 
@@ -17,11 +17,8 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
 
 
 @pytest.fixture(autouse=True)
-def _no_ambient_settings(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def _no_ambient_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """The machine's own RECEIVER_* must not reach a test."""
-    import os
-
     for name in list(os.environ):
         if name.startswith("RECEIVER_") and not name.startswith("RECEIVER_TEST_"):
             monkeypatch.delenv(name)
-    yield

@@ -1,0 +1,280 @@
+"""`/in/{vendor}/{token}`: read, verify, parse, record, and only after COMMIT the vendor's own answer.
+
+Trouble with HTTP itself is a 4xx; content that is not understood is kept in quarantine and answered with the vendor's
+success; trouble of our own is 503, which vendors try again.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from receiver.intake.checks import check_basic, check_network
+from receiver.intake.http import (
+    DISCARD_SECONDS,
+    ClientGone,
+    RawHeaders,
+    Receive,
+    Refusal,
+    Scope,
+    Send,
+    discard,
+    read_body,
+    respond,
+)
+from receiver.observe import log
+from receiver.sms.compose import Entry, compose, quarantine
+from receiver.sms.drafts import Ignored, Item, Unreadable
+from receiver.sms.limits import MAX_WORDS, clean_text, cleaned
+from receiver.storage.catalog import Door
+from receiver.storage.database import StorageError
+from receiver.storage.receipts import Outcome, Receipt
+from receiver.storage.record import Recorded, Recording
+from receiver.vendors.contract import EMPTY_200, Answer, BadPayload, BadSignature, VendorRequest
+
+BODY_SECONDS = 10.0
+_RETRY_AFTER = ((b"retry-after", b"5"),)
+_TOO_LARGE_OR_SLOW = frozenset({408, 413})
+_BODIES = frozenset({"POST", "PUT", "PATCH"})
+
+
+class Doors(Protocol):
+    """Where tokens are looked up; the catalog in the application."""
+
+    def door(self, token: str) -> Door | None: ...
+
+
+class Count(Protocol):
+    def __call__(self, name: str, /, **labels: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """An ASGI application for the vendors' side.
+
+    record      commits one recording and says what became of it; raises StorageError
+    new_id      an id of the given kind
+    clock       unix microseconds
+    public_url  the address that vendors know, without a trailing slash
+    prefix      the steps of PUBLIC_URL's own path: a proxy before us may keep them or take them away
+    refused     told of a source whose request was refused, and why
+    """
+
+    doors: Doors
+    record: Callable[[Recording], Awaitable[Recorded]]
+    new_id: Callable[[str], str]
+    clock: Callable[[], int]
+    count: Count
+    refused: Callable[[str, str], None]
+    public_url: str
+    max_body_bytes: int
+    prefix: tuple[bytes, ...] = ()
+    body_seconds: float = BODY_SECONDS
+    discard_seconds: float = DISCARD_SECONDS
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        headers: RawHeaders = ()
+        try:
+            answer = await self._answer(scope, receive)
+        except Refusal as refusal:
+            self.count("intake_refused", status=str(refusal.status))
+            answer, headers = Answer(status=refusal.status), refusal.headers
+            if refusal.status in _TOO_LARGE_OR_SLOW:
+                headers = (*headers, (b"connection", b"close"))
+                await respond(send, answer, headers)
+                await discard(receive, self.discard_seconds)
+                return
+        except ClientGone:
+            self.count("intake_gone")
+            return
+        await respond(send, answer, headers)
+
+    async def _answer(self, scope: Scope, receive: Receive) -> Answer:
+        door = self._find(scope["raw_path"])
+        method = scope["method"]
+        if method == "HEAD":
+            return EMPTY_200
+        if method not in door.vendor.methods:
+            allowed = ", ".join((*door.vendor.methods, "HEAD"))
+            raise Refusal(405, "method", ((b"allow", allowed.encode("ascii")),))
+        self._check_network(door, _peer(scope))
+        body = await read_body(scope, receive, self.max_body_bytes, self.body_seconds)
+        request = self._request(scope, body)
+        self._verify(door, request)
+        return await self._take(door, scope, request)
+
+    def _find(self, raw_path: bytes) -> Door:
+        """The source of `/in/{vendor}/{token}`; doubled or trailing slashes are no reason to lose a message."""
+        head, _, token = raw_path.rpartition(b"/")
+        door = self.doors.door(token.decode("latin-1"))
+        if door is not None and head == b"/in/" + door.vendor.name.encode():
+            return door
+        steps = [step for step in raw_path.split(b"/") if step]
+        if len(steps) < 3 or steps[-3] != b"in" or (len(steps) > 3 and tuple(steps[:-3]) != self.prefix):
+            raise Refusal(404, "unknown address")
+        door = self.doors.door(steps[-1].decode("latin-1"))
+        if door is None or door.vendor.name != steps[-2].decode("latin-1"):
+            raise Refusal(404, "unknown address")
+        return door
+
+    def _request(self, scope: Scope, body: bytes) -> VendorRequest:
+        query: bytes = scope["query_string"]
+        path = scope["raw_path"]
+        target = path[path.rfind(b"/in/") :].decode("latin-1") + (f"?{query.decode('latin-1')}" if query else "")
+        return VendorRequest(
+            method=scope["method"],
+            url=self.public_url + target,
+            query=query,
+            headers=scope["headers"],
+            body=body,
+            peer=_peer(scope),
+            received_at=self.clock(),
+        )
+
+    def _check_network(self, door: Door, peer: str) -> None:
+        try:
+            check_network(peer, door.source)
+        except Refusal as refusal:
+            self._note_refusal(door, refusal.reason)
+            raise
+
+    def _verify(self, door: Door, request: VendorRequest) -> None:
+        try:
+            check_basic(request, door.source.options.basic)
+            door.vendor.verify(request, door.source)
+        except BadSignature as error:
+            self._note_refusal(door, str(error))
+            raise Refusal(401, str(error)) from None
+        except Refusal as refusal:
+            self._note_refusal(door, refusal.reason)
+            raise
+        except Exception as bug:  # noqa: BLE001 — neither trusted nor refused: a 4xx would be the end of the message
+            log("adapter.failed", level="error", exc=bug, vendor=door.vendor.name)
+            raise Refusal(503, "the adapter could not tell whether to trust this", _RETRY_AFTER) from None
+
+    def _note_refusal(self, door: Door, reason: str) -> None:
+        log("request.refused", level="warning", source_id=door.source.id, reason=reason)
+        self.refused(door.source.id, reason)
+
+    async def _take(self, door: Door, scope: Scope, request: VendorRequest) -> Answer:
+        receipt_id = self.new_id("rcp")
+        answer = self._handshake(door, request)
+        if answer is not None:
+            recording = self._recording(door, scope, request, receipt_id, (), "handshake", None)
+        else:
+            items, recording = self._understood(door, scope, request, receipt_id)
+            answer = _success(door, request, items)
+        await self._commit(door, recording)
+        return answer
+
+    def _handshake(self, door: Door, request: VendorRequest) -> Answer | None:
+        """The answer to the vendor's proof-of-ownership question; None when the request is none."""
+        handshake = door.vendor.handshake
+        if handshake is None:
+            return None
+        try:
+            return handshake(request, door.source)
+        except BadSignature as error:
+            self._note_refusal(door, str(error))
+            raise Refusal(401, str(error)) from None
+        except Exception as bug:  # noqa: BLE001 — then `parse` must see what it can make of it
+            log("adapter.failed", level="error", exc=bug, vendor=door.vendor.name)
+            return None
+
+    def _understood(
+        self, door: Door, scope: Scope, request: VendorRequest, receipt_id: str
+    ) -> tuple[Sequence[Item], Recording]:
+        """What the adapter made of the request, ready to record; what it could not read is quarantine."""
+        error: str | None = None
+        items: Sequence[Item] = ()
+        entries: list[Entry] = []
+        try:
+            items = door.vendor.parse(request, door.source)
+            entries = _composed(items, door, request, receipt_id)
+            error = "; ".join(item.error for item in items if isinstance(item, Unreadable)) or None
+        except BadPayload as bad:
+            error = str(bad)
+        except Exception as bug:  # noqa: BLE001 — a bug of one adapter must not lose what its vendor sent
+            log("adapter.failed", level="error", exc=bug, vendor=door.vendor.name, receipt_id=receipt_id)
+            error = "the adapter failed on this request; see the log by the receipt's id"
+        recording = self._recording(door, scope, request, receipt_id, entries, "stored", None)
+        if error is not None:
+            self._quarantined(recording, error)
+        elif not entries:
+            recording.outcome = "ignored"
+            what = next((item.what for item in items if isinstance(item, Ignored)), None)
+            recording.note = what and clean_text(what[:MAX_WORDS])
+        return items, recording
+
+    def _quarantined(self, recording: Recording, error: str) -> None:
+        received_at, receipt_id = recording.receipt.received_at, recording.receipt.id
+        told = quarantine(error, recording.digest, recording.origin, received_at, receipt_id)
+        recording.outcome, recording.note = "quarantined", told.data["error"]
+        recording.entries = [*recording.entries, told]
+
+    def _recording(
+        self, door: Door, scope: Scope, request: VendorRequest, receipt_id: str, entries: Sequence[Entry],
+        outcome: Outcome, note: str | None,
+    ) -> Recording:  # fmt: skip
+        path, query = scope["raw_path"], request.query
+        target = path + b"?" + query if query else path
+        receipt = Receipt(
+            id=receipt_id,
+            source_id=door.source.id,
+            vendor=door.vendor.name,
+            received_at=request.received_at,
+            peer=request.peer,
+            method=request.method,
+            target=target,
+            headers=b"\r\n".join([name + b": " + value for name, value in request.headers]),
+            body=request.body,
+        )
+        return Recording(receipt=receipt, origin=door.origin, entries=entries, outcome=outcome, note=note)
+
+    async def _commit(self, door: Door, recording: Recording) -> None:
+        """Raises Refusal 503 when it is not certain that the request is on disk."""
+        try:
+            await self._record_somehow(recording)
+        except Exception as error:  # noqa: BLE001 — whatever it is, the vendor must keep the request and try again
+            log("request.not_kept", level="warning", exc=error, source_id=door.source.id)
+            raise Refusal(503, "not kept", _RETRY_AFTER) from None
+        self.count("receipts", vendor=door.vendor.name, outcome=recording.receipt.outcome)
+        log("receipt", level="debug", receipt_id=recording.receipt.id, outcome=recording.receipt.outcome)
+
+    async def _record_somehow(self, recording: Recording) -> None:
+        """An event that cannot be recorded must not take its request with it: then the request is quarantined."""
+        try:
+            await self.record(recording)
+        except StorageError:
+            raise
+        except Exception as bug:  # noqa: BLE001 — see above
+            log("record.failed", level="error", exc=bug, receipt_id=recording.receipt.id)
+            recording.entries = ()
+            self._quarantined(recording, "the event could not be recorded; see the log by the receipt's id")
+            await self.record(recording)
+
+
+def _success(door: Door, request: VendorRequest, items: Sequence[Item]) -> Answer:
+    """The vendor's own answer to what is kept; a plain success where the adapter fails at it."""
+    try:
+        return door.vendor.answer(request, items)
+    except Exception as bug:  # noqa: BLE001 — an answer that cannot be made must not lose what it answers
+        log("adapter.failed", level="error", exc=bug, vendor=door.vendor.name)
+        return EMPTY_200
+
+
+def _composed(items: Sequence[Item], door: Door, request: VendorRequest, receipt_id: str) -> list[Entry]:
+    dirty = _may_hold_nul(request.body) or _may_hold_nul(request.query)
+    return [
+        compose(cleaned(item) if dirty else item, door.origin, request.received_at, receipt_id)
+        for item in items
+        if not isinstance(item, (Ignored, Unreadable))
+    ]
+
+
+def _may_hold_nul(data: bytes) -> bool:
+    return bool(data) and (b"\x00" in data or b"%00" in data or b"\\u0000" in data)
+
+
+def _peer(scope: Mapping[str, object]) -> str:
+    client = scope.get("client")
+    return str(client[0]) if isinstance(client, (tuple, list)) and client else ""

@@ -1,0 +1,103 @@
+"""The sources and subscriptions of this moment, in memory: looked up on every request, matched on every event.
+
+A version row counts their changes. It is read inside every recording transaction, so that a subscription whose
+creation was answered before an event was accepted never misses it.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from receiver.observe import log
+from receiver.sms.compose import Origin
+from receiver.sms.events import TYPES
+from receiver.sms.matching import Matcher
+from receiver.storage import sources, subscriptions
+from receiver.storage.database import Reader
+from receiver.storage.subscriptions import Subscription
+from receiver.vendors import VENDORS
+from receiver.vendors.contract import Source, Vendor
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """One source as the intake needs it."""
+
+    token: str
+    source: Source
+    vendor: Vendor
+    origin: Origin
+
+
+class Catalog:
+    """`refresh` inside a transaction or a read; everything else is a look-up."""
+
+    def __init__(self) -> None:
+        self._version = 0
+        self._doors: Mapping[str, Door] = {}
+        self._subscriptions: Mapping[str, Subscription] = {}
+        self._by_type: Mapping[str, Sequence[tuple[Subscription, Matcher]]] = {}
+        self._listeners: list[Callable[[], None]] = []
+        self._refreshing = asyncio.Lock()
+
+    def door(self, token: str) -> Door | None:
+        return self._doors.get(token)
+
+    def subscription(self, subscription_id: str) -> Subscription | None:
+        return self._subscriptions.get(subscription_id)
+
+    @property
+    def subscriptions(self) -> Sequence[Subscription]:
+        return tuple(self._subscriptions.values())
+
+    @property
+    def sources(self) -> Sequence[Source]:
+        return tuple(door.source for door in self._doors.values())
+
+    def matchers(self, event_type: str) -> Sequence[tuple[Subscription, Matcher]]:
+        """The subscriptions that may want events of that type, each with its test."""
+        return self._by_type.get(event_type, ())
+
+    def on_change(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after every reload; it must not block or raise."""
+        self._listeners.append(listener)
+
+    async def refresh(self, reader: Reader) -> None:
+        """Reads everything again when the version row says that something changed.
+
+        One at a time: what a slow reader saw must not replace what a later one has read.
+        """
+        async with self._refreshing:
+            await self._refresh(reader)
+
+    async def _refresh(self, reader: Reader) -> None:
+        ((version,),) = await reader.fetch("SELECT version FROM catalog")
+        if version == self._version:
+            return
+        doors = {row.token: _door(row) for row in await sources.active(reader)}
+        self._doors = {token: door for token, door in doors.items() if door is not None}
+        self._subscriptions = {item.id: item for item in await subscriptions.active(reader)}
+        self._by_type = {
+            name: [(item, item.matcher) for item in self._subscriptions.values() if item.may_want(name)]
+            for name in TYPES
+        }
+        self._version = version
+        for listener in self._listeners:
+            listener()
+
+
+def _door(row: sources.SourceRow) -> Door | None:
+    vendor = VENDORS.get(row.vendor)
+    if vendor is None:
+        log("source.unknown_vendor", level="error", source_id=row.id, vendor=row.vendor)
+        return None
+    source = row.source(vendor)
+    options = source.options
+    origin = Origin(
+        source_id=row.id,
+        vendor=vendor.name,
+        default_region=options.default_region,
+        dedup_seconds=options.dedup_seconds,
+        reference_days=options.reference_days,
+    )
+    return Door(row.token, source, vendor, origin)

@@ -1,0 +1,38 @@
+"""Messages: the things that events are about, each with its present state."""
+
+from collections.abc import Mapping, Sequence
+from typing import LiteralString
+
+from receiver.sms.state import State
+from receiver.storage.database import Transaction, Values
+
+_COLUMNS: LiteralString = (
+    "id, source_id, vendor, direction, vendor_message_id, client_reference, batch_id, channel, from_address, "
+    "to_address, conversation, status, final, state_key, parts, created_at, updated_at"
+)
+
+
+async def states(transaction: Transaction, message_ids: Sequence[str]) -> Mapping[str, State]:
+    """The present state of each outbound message that has one."""
+    rows = await transaction.many(
+        "WITH wanted (id) AS (",
+        [(item,) for item in message_ids],
+        """) SELECT messages.id, status, final, state_key, parts FROM wanted JOIN messages ON messages.id = wanted.id
+             WHERE state_key IS NOT NULL""",
+    )
+    return {row[0]: State(status=row[1], final=bool(row[2]), key=row[3], parts=row[4]) for row in rows}
+
+
+async def save(transaction: Transaction, rows: Sequence[Values]) -> None:
+    """Makes messages, or moves the state of those that are there and fills in what was not known of them."""
+    await transaction.many(
+        f"INSERT INTO messages ({_COLUMNS})",
+        rows,
+        """ON CONFLICT (id) DO UPDATE SET status = excluded.status, final = excluded.final,
+               state_key = excluded.state_key, parts = excluded.parts, updated_at = excluded.updated_at,
+               vendor_message_id = coalesce(messages.vendor_message_id, excluded.vendor_message_id),
+               client_reference = coalesce(messages.client_reference, excluded.client_reference),
+               batch_id = coalesce(messages.batch_id, excluded.batch_id),
+               from_address = coalesce(messages.from_address, excluded.from_address),
+               to_address = coalesce(messages.to_address, excluded.to_address)""",
+    )

@@ -1,0 +1,116 @@
+"""Receipts: requests exactly as they came, each with what became of it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, LiteralString
+
+from receiver.storage.database import Reader, Row, Transaction
+
+Outcome = Literal["stored", "duplicate", "conflict", "ignored", "quarantined", "handshake"]
+
+_COLUMNS: LiteralString = (
+    "id, source_id, vendor, received_at, outcome, note, duplicate_of, peer, method, target, headers, body"
+)
+_SUMMARY: LiteralString = "id, source_id, vendor, received_at, outcome, note, duplicate_of, peer, method, length(body)"
+
+
+@dataclass(slots=True, kw_only=True)
+class Receipt:
+    """One authenticated request. `target` is the raw request target, `headers` the raw header lines."""
+
+    id: str
+    source_id: str
+    vendor: str
+    received_at: int
+    peer: str
+    method: str
+    target: bytes
+    headers: bytes
+    body: bytes
+    outcome: Outcome = "stored"
+    note: str | None = None
+    duplicate_of: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Summary:
+    """A receipt without the request itself."""
+
+    id: str
+    source_id: str
+    vendor: str
+    received_at: int
+    outcome: str
+    note: str | None
+    duplicate_of: str | None
+    peer: str
+    method: str
+    size: int
+
+
+async def insert(transaction: Transaction, receipts: Sequence[Receipt]) -> None:
+    rows = [
+        (item.id, item.source_id, item.vendor, item.received_at, item.outcome, item.note, item.duplicate_of, item.peer,
+         item.method, item.target, item.headers, item.body)
+        for item in receipts
+    ]  # fmt: skip
+    await transaction.many(f"INSERT INTO receipts ({_COLUMNS})", rows)
+
+
+async def get(reader: Reader, receipt_id: str) -> Receipt | None:
+    rows = await reader.fetch(f"SELECT {_COLUMNS} FROM receipts WHERE id = ?", receipt_id)
+    return _row(rows[0]) if rows else None
+
+
+async def page(
+    reader: Reader, *, source: str | None, outcome: str | None, since: int | None, before: str | None, limit: int
+) -> Sequence[Summary]:
+    """Newest first, from behind `before`."""
+    sql: LiteralString = f"SELECT {_SUMMARY} FROM receipts WHERE id < ?"
+    values: list[str | int] = [before or "~"]
+    if source is not None:
+        sql += " AND source_id = ?"
+        values.append(source)
+    if outcome is not None:
+        sql += " AND outcome = ?"
+        values.append(outcome)
+    if since is not None:
+        sql += " AND received_at >= ?"
+        values.append(since)
+    rows = await reader.fetch(sql + " ORDER BY id DESC LIMIT ?", *values, limit)
+    return [_summary(row) for row in rows]
+
+
+def _row(row: Row) -> Receipt:
+    (identifier, source_id, vendor, received_at, outcome, note, duplicate_of, peer, method, target, headers,
+     body) = row  # fmt: skip
+    return Receipt(
+        id=identifier,
+        source_id=source_id,
+        vendor=vendor,
+        received_at=received_at,
+        outcome=outcome,
+        note=note,
+        duplicate_of=duplicate_of,
+        peer=peer,
+        method=method,
+        target=target,
+        headers=headers,
+        body=body,
+    )
+
+
+def _summary(row: Row) -> Summary:
+    identifier, source_id, vendor, received_at, outcome, note, duplicate_of, peer, method, size = row
+    return Summary(
+        id=identifier,
+        source_id=source_id,
+        vendor=vendor,
+        received_at=received_at,
+        outcome=outcome,
+        note=note,
+        duplicate_of=duplicate_of,
+        peer=peer,
+        method=method,
+        size=size,
+    )

@@ -1,0 +1,396 @@
+"""The one transaction of an accepted request: receipt, events, the state of their messages, opt-outs, deliveries.
+
+A batch of requests is worked through in a fixed row of statements, whatever its size: messages named, identities
+claimed, states moved, events and what is owed for them written. Only what claims its identity becomes an event.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Any
+
+from receiver.sms.compose import Entry, Origin, encode, finish_report, follow_up_entry, quarantine
+from receiver.sms.state import State
+from receiver.storage import deliveries, events, messages, receipts, sources
+from receiver.storage.catalog import Catalog
+from receiver.storage.database import Transaction
+from receiver.storage.ids import Ids
+from receiver.storage.receipts import Outcome, Receipt
+
+_SEPARATOR = "\x1f"
+_SEEN_EVERY = 1_000_000
+
+
+@dataclass(slots=True, kw_only=True)
+class Recording:
+    """What to record of one request; `outcome` and `note` are what the intake knows."""
+
+    receipt: Receipt
+    origin: Origin
+    entries: Sequence[Entry] = ()
+    outcome: Outcome = "stored"
+    note: str | None = None
+    tries: int = 0
+
+    @property
+    def digest(self) -> str:
+        """The hash of its bytes, by which a retry of an unreadable request is known."""
+        receipt = self.receipt
+        return sha256(b"\x00".join((receipt.method.encode(), receipt.target, receipt.body))).hexdigest()
+
+    def begin(self) -> "Recorded":
+        """A fresh result: a batch that was rolled back may be tried again."""
+        self.tries += 1
+        self.receipt.outcome, self.receipt.note, self.receipt.duplicate_of = self.outcome, self.note, None
+        return Recorded(self.receipt)
+
+
+@dataclass(frozen=True, slots=True)
+class Owed:
+    """A delivery born leased to this process, to be sent from memory."""
+
+    delivery_id: str
+    subscription_id: str
+    event_id: str
+    body: bytes
+
+
+@dataclass(slots=True)
+class Recorded:
+    """What became of one request; `stored` are subscriptions whose deliveries wait in store."""
+
+    receipt: Receipt
+    events: list[tuple[str, str]] = field(default_factory=list)
+    owed: list[Owed] = field(default_factory=list)
+    stored: set[str] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class _Pending:
+    """One entry on its way: `key` is its identity in full."""
+
+    recorded: Recorded
+    entry: Entry
+    event_id: str
+    follow_up_id: str
+    key: str
+    message_id: str | None = None
+    made_message: bool = False
+
+
+class Recorder:
+    """`record` is the operation for `Batch`; `room` says how many more deliveries a subscription's lane can hold."""
+
+    def __init__(self, catalog: Catalog, ids: Ids, clock: Callable[[], int], room: Callable[[str], int]) -> None:
+        self._catalog = catalog
+        self._ids = ids
+        self._clock = clock
+        self._room = room
+        self._seen: dict[str, int] = {}
+
+    async def record(self, transaction: Transaction, recordings: Sequence[Recording]) -> Sequence[Recorded]:
+        """One result a recording, in order. The order of the batch is the order of the log."""
+        now = self._clock()
+        await self._catalog.refresh(transaction)
+        results = [recording.begin() for recording in recordings]
+        pending = self._pending(recordings, results)
+        if pending:
+            await self._name_messages(transaction, pending, now)
+            fresh = await self._claim(transaction, pending, recordings, now)
+            await self._move_states(transaction, fresh, now)
+            logged = await self._with_consents(transaction, fresh, now)
+            await self._log(transaction, logged, now)
+        await receipts.insert(transaction, [recording.receipt for recording in recordings])
+        await self._note_seen(transaction, recordings, now)
+        return results
+
+    def _pending(self, recordings: Sequence[Recording], results: Sequence[Recorded]) -> list[_Pending]:
+        """Ids are given in the order of the log, a follow-up's right behind its cause's."""
+        new = self._ids.new
+        return [
+            _Pending(result, entry, new("evt"), new("evt") if entry.consent else "", entry.identity)
+            for recording, result in zip(recordings, results, strict=True)
+            for entry in recording.entries
+        ]
+
+    async def _name_messages(self, transaction: Transaction, pending: Sequence[_Pending], now: int) -> None:
+        """Gives every report its message: the one that its key names, or a new one."""
+        proposed: dict[str, _Pending] = {}
+        for item in pending:
+            if item.entry.message is not None:
+                item.message_id = self._ids.new("msg")
+                proposed.setdefault(item.entry.message, item)
+        if not proposed:
+            return
+        named: dict[str, str] = dict(
+            await transaction.many(
+                "INSERT INTO identities (key, subject_id, receipt_id, content, expires_at)",
+                [
+                    (key, item.message_id, item.recorded.receipt.id, None, item.entry.message_expires_at)
+                    for key, item in proposed.items()
+                ],
+                """ON CONFLICT (key) DO UPDATE SET
+                       subject_id = CASE WHEN identities.expires_at <= ? THEN excluded.subject_id
+                                         ELSE identities.subject_id END,
+                       expires_at = CASE WHEN identities.expires_at <= ? THEN excluded.expires_at
+                                         ELSE identities.expires_at END
+                   RETURNING key, subject_id""",
+                now, now,
+            )
+        )  # fmt: skip
+        for item in pending:
+            if item.entry.message is not None:
+                found = named[item.entry.message]
+                item.made_message = found == proposed[item.entry.message].message_id
+                item.message_id = found
+                item.key = _SEPARATOR.join(("s", found, item.entry.identity))
+
+    async def _claim(
+        self, transaction: Transaction, pending: Sequence[_Pending], recordings: Sequence[Recording], now: int
+    ) -> list[_Pending]:
+        """What was not there before, with conflicts turned into quarantine; repeats are noted on their receipts."""
+        first: dict[str, _Pending] = {}
+        for item in pending:
+            first.setdefault(item.key, item)
+        claimed = await _insert_identities(transaction, first.values(), now)
+        known = await _known(transaction, [key for key in first if key not in claimed])
+        origins = {recording.receipt.id: recording for recording in recordings}
+        candidates: list[_Pending] = []
+        conflicts: dict[str, _Pending] = {}
+        for item in pending:
+            if item.key in claimed and first[item.key] is item:
+                candidates.append(item)
+                continue
+            receipt_id, content = known.get(item.key) or (
+                first[item.key].recorded.receipt.id,
+                first[item.key].entry.content,
+            )
+            receipt = item.recorded.receipt
+            receipt.duplicate_of = receipt.duplicate_of or receipt_id
+            if content is not None and item.entry.content is not None and content != item.entry.content:
+                conflict = _conflict(item, origins[receipt.id])
+                if conflicts.setdefault(conflict.key, conflict) is conflict:
+                    candidates.append(conflict)
+                receipt.outcome = "conflict"
+        told = await _insert_identities(transaction, conflicts.values(), now) if conflicts else set()
+        fresh = [item for item in candidates if conflicts.get(item.key) is not item or item.key in told]
+        _note_duplicates(pending, fresh)
+        return fresh
+
+    async def _move_states(self, transaction: Transaction, fresh: Sequence[_Pending], now: int) -> None:
+        """Makes the messages of new events and moves those that reports are about."""
+        moved: dict[str, list[_Pending]] = {}
+        existing = {item.message_id for item in fresh if item.message_id and not item.made_message}
+        states = dict(await messages.states(transaction, sorted(existing))) if existing else {}
+        for item in fresh:
+            entry = item.entry
+            if entry.evidence is not None:
+                assert item.message_id is not None
+                states[item.message_id] = finish_report(entry, states.get(item.message_id))
+                moved.setdefault(item.message_id, []).append(item)
+            elif entry.type == "message.received":
+                item.message_id = self._ids.new("msg")
+                moved[item.message_id] = [item]
+            if item.message_id is not None:
+                entry.data["message_id"] = item.message_id
+        rows = [_message_row(items, message_id, states.get(message_id), now) for message_id, items in moved.items()]
+        if rows:
+            await messages.save(transaction, rows)
+
+    async def _with_consents(self, transaction: Transaction, fresh: Sequence[_Pending], now: int) -> list[_Pending]:
+        """The log's new lines in order: a change of the opt-out list follows its cause; no change, no line."""
+        logged: list[_Pending] = []
+        unchanged: list[_Pending] = []
+        for item in fresh:
+            consent = item.entry.consent
+            bare = item.entry.type.startswith("contact.")
+            if consent is None or not bare:
+                logged.append(item)
+            if consent is None:
+                continue
+            event_id = item.event_id if bare else item.follow_up_id
+            changed = await transaction.fetch(
+                """INSERT INTO opt_outs (source_id, number, scope, sender, opted_out, via, event_id, changed_at)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                   ON CONFLICT (source_id, number, scope, sender) DO UPDATE SET opted_out = excluded.opted_out,
+                       via = excluded.via, event_id = excluded.event_id, changed_at = excluded.changed_at
+                   WHERE opt_outs.opted_out <> excluded.opted_out RETURNING 1""",
+                item.recorded.receipt.source_id, consent.number, consent.scope, consent.sender,
+                int(consent.opted_out), consent.via, event_id, now,
+            )  # fmt: skip
+            if not changed:
+                if bare:
+                    unchanged.append(item)
+                continue
+            if bare:
+                logged.append(item)
+            else:
+                entry = follow_up_entry(item.entry, item.message_id or "")
+                logged.append(_Pending(item.recorded, entry, event_id, "", "", item.message_id))
+        _note_unchanged(unchanged, logged)
+        return logged
+
+    async def _log(self, transaction: Transaction, logged: Sequence[_Pending], now: int) -> None:
+        event_rows = []
+        delivery_rows: list[tuple[Any, ...]] = []
+        leased: dict[str, int] = {}
+        for item in logged:
+            body = encode(item.event_id, item.entry)
+            event_rows.append(_event_row(item, body))
+            item.recorded.events.append((item.event_id, item.entry.type))
+            for subscription, matches in self._catalog.matchers(item.entry.type):
+                if matches(item.entry.type, item.entry.data):
+                    self._owe(item, subscription.id, subscription.state, body, leased, delivery_rows, now)
+        await events.insert(transaction, event_rows)
+        await deliveries.insert(transaction, delivery_rows)
+
+    def _owe(
+        self, item: _Pending, subscription_id: str, subscription_state: str, body: bytes, leased: dict[str, int],
+        rows: list[tuple[Any, ...]], now: int,
+    ) -> None:  # fmt: skip
+        """One delivery: sent from memory where its lane has room, else kept in store, held where it must wait."""
+        delivery_id = self._ids.new("dlv")
+        state, next_at = "held", None
+        if subscription_state == "active":
+            taken = leased.get(subscription_id, 0)
+            if taken < self._room(subscription_id):
+                leased[subscription_id] = taken + 1
+                state = "sending"
+                item.recorded.owed.append(Owed(delivery_id, subscription_id, item.event_id, body))
+            else:
+                state, next_at = "waiting", now
+                item.recorded.stored.add(subscription_id)
+        rows.append((delivery_id, subscription_id, item.event_id, state, 0, next_at, now, now))
+
+    async def _note_seen(self, transaction: Transaction, recordings: Sequence[Recording], now: int) -> None:
+        """When each source was last heard of, written at most once a second."""
+        moments = {
+            recording.receipt.source_id: recording.receipt.received_at
+            for recording in recordings
+            if recording.tries > 1 or now - self._seen.get(recording.receipt.source_id, 0) >= _SEEN_EVERY
+        }
+        if moments:
+            await sources.seen(transaction, moments)
+            self._seen.update(moments)
+
+
+def _conflict(item: _Pending, recording: Recording) -> _Pending:
+    """The event that tells of an item whose identity stands for other content, in that item's place in the log."""
+    entry = quarantine(
+        "the vendor's message id came before with another sender, text or media",
+        recording.digest,
+        recording.origin,
+        recording.receipt.received_at,
+        recording.receipt.id,
+    )
+    return _Pending(item.recorded, entry, item.event_id, "", entry.identity)
+
+
+async def _insert_identities(transaction: Transaction, items: Iterable[_Pending], now: int) -> set[str]:
+    """Claims keys that are new or whose time is over; returns those that were."""
+    rows = [
+        (item.key, item.event_id, item.recorded.receipt.id, item.entry.content, item.entry.expires_at) for item in items
+    ]
+    claimed = await transaction.many(
+        "INSERT INTO identities (key, subject_id, receipt_id, content, expires_at)",
+        rows,
+        """ON CONFLICT (key) DO UPDATE SET subject_id = excluded.subject_id, receipt_id = excluded.receipt_id,
+               content = excluded.content, expires_at = excluded.expires_at
+           WHERE identities.expires_at <= ? RETURNING key""",
+        now,
+    )
+    return {row[0] for row in claimed}
+
+
+async def _known(transaction: Transaction, keys: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+    rows = await transaction.many(
+        "WITH wanted (key) AS (",
+        [(key,) for key in keys],
+        """) SELECT identities.key, receipt_id, content FROM wanted
+             JOIN identities ON identities.key = wanted.key""",
+    )
+    return {key: (receipt_id, content) for key, receipt_id, content in rows}
+
+
+def _note_duplicates(pending: Sequence[_Pending], fresh: Sequence[_Pending]) -> None:
+    """A receipt of nothing but repeats is a duplicate; one with anything new is not."""
+    with_news = {id(item.recorded) for item in fresh}
+    for item in pending:
+        receipt = item.recorded.receipt
+        if receipt.outcome == "conflict":
+            continue
+        if id(item.recorded) in with_news:
+            receipt.duplicate_of = None
+        else:
+            receipt.outcome = "duplicate"
+
+
+def _note_unchanged(unchanged: Sequence[_Pending], logged: Sequence[_Pending]) -> None:
+    """A receipt of nothing but consents that were known already brings nothing."""
+    with_news = {id(item.recorded) for item in logged}
+    for item in unchanged:
+        receipt = item.recorded.receipt
+        if receipt.outcome == "stored" and id(item.recorded) not in with_news:
+            receipt.outcome, receipt.note = "ignored", "consent_unchanged"
+
+
+def _message_row(items: Sequence[_Pending], message_id: str, state: State | None, now: int) -> tuple[Any, ...]:
+    """Of several reports the first names the conversation; what it does not know the next may."""
+    entry, data = items[0].entry, items[0].entry.data
+    names = _names(data)
+    for item in items[1:]:
+        names = [known if known is not None else new for known, new in zip(names, _names(item.entry.data), strict=True)]
+    vendor_message_id, client_reference, batch_id, sender, receiver = names
+    return (
+        message_id,
+        data["source_id"],
+        data["vendor"],
+        "out" if state else "in",
+        vendor_message_id,
+        client_reference,
+        batch_id,
+        data["channel"],
+        sender,
+        receiver,
+        entry.conversation or message_id,
+        state.status if state else None,
+        int(state.final) if state else None,
+        state.key if state else None,
+        state.parts if state else None,
+        now,
+        now,
+    )
+
+
+def _names(data: dict[str, Any]) -> list[str | None]:
+    return [
+        data["vendor_message_id"],
+        data["client_reference"],
+        data.get("batch_id"),
+        _address(data["from"]),
+        _address(data["to"]),
+    ]
+
+
+def _event_row(item: _Pending, body: bytes) -> tuple[Any, ...]:
+    data = item.entry.data
+    contact = "number" in data
+    return (
+        item.event_id,
+        item.entry.type,
+        item.recorded.receipt.received_at,
+        data["vendor"],
+        data["source_id"],
+        data["receipt_id"],
+        data.get("message_id"),
+        data.get("vendor_message_id"),
+        data.get("client_reference"),
+        _address(data["number"] if contact else data.get("from")),
+        _address(data["sender"] if contact else data.get("to")),
+        data.get("status"),
+        body.decode(),
+    )
+
+
+def _address(found: dict[str, Any] | None) -> str | None:
+    return found["address"] if found else None

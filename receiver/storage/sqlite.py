@@ -1,0 +1,186 @@
+"""SQLite through aiosqlite: one connection writes and checkpoints, the others are read-only.
+
+WAL with `synchronous=FULL`: a transaction is on disk when COMMIT returns (https://www.sqlite.org/pragma.html).
+"""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from functools import lru_cache
+from itertools import chain
+from pathlib import Path
+from typing import Any, LiteralString, Self, cast
+from urllib.parse import quote
+
+import aiosqlite
+
+from receiver.storage.database import Broken, CannotStart, Row, StorageError, Unavailable, Values
+from receiver.storage.ownership import APPLICATION_ID, check_file
+
+_PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY,
+            sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT}  # fmt: skip
+_FATAL = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN}
+_ROWS_A_STATEMENT = 64
+_STATEMENTS_KEPT = 1024
+
+
+class SqliteDatabase:
+    """See `Database`. Opened by `open`, by the process that owns the lock; `open_reader` needs no lock."""
+
+    def __init__(self, writer: aiosqlite.Connection | None, readers: Sequence[aiosqlite.Connection]) -> None:
+        self._writer = writer
+        self._writing = asyncio.Lock()
+        self._readers = readers
+        self._free: asyncio.LifoQueue[aiosqlite.Connection] = asyncio.LifoQueue()
+        for reader in readers:
+            self._free.put_nowait(reader)
+
+    @classmethod
+    async def open(cls, path: Path, *, readers: int = 2, busy_seconds: float = 1.0) -> Self:
+        """Opens or makes the database. Raises CannotStart with one clear line."""
+        if not check_file(path):
+            _make_private(path)
+        async with AsyncExitStack() as opened:  # what fails half-way leaves no thread behind
+            try:
+                writer = await aiosqlite.connect(
+                    path, isolation_level=None, timeout=busy_seconds, cached_statements=_STATEMENTS_KEPT
+                )
+                opened.push_async_callback(writer.close)
+                await _prepare(writer)
+                pool = [await _open_reader(path, opened) for _ in range(readers)]
+            except sqlite3.Error as error:
+                raise CannotStart(f"{path}: cannot be opened as a database ({error})") from None
+            opened.pop_all()
+        return cls(writer, pool)
+
+    @classmethod
+    async def open_reader(cls, path: Path) -> Self:
+        """For commands that only read, beside a running owner or without one."""
+        if not check_file(path):
+            raise CannotStart(f"{path}: no database there")
+        async with AsyncExitStack() as opened:
+            try:
+                reader = await _open_reader(path, opened)
+            except sqlite3.Error as error:
+                raise CannotStart(f"{path}: cannot be opened for reading ({error})") from None
+            opened.pop_all()
+        return cls(None, [reader])
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator["_Connection"]:
+        connection = await self._free.get()
+        try:
+            await _run(connection, "BEGIN")
+            yield _Connection(connection)
+        finally:
+            try:
+                await _rolled_back(connection)
+            finally:  # a second cancellation must not lose the connection
+                self._free.put_nowait(connection)
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator["_Connection"]:
+        writer = self._writer
+        if writer is None:
+            raise StorageError("this database was opened for reading")
+        async with self._writing:
+            try:
+                await _run(writer, "BEGIN IMMEDIATE")
+                yield _Connection(writer)
+                await _run(writer, "COMMIT")
+            except BaseException:
+                await _rolled_back(writer)
+                raise
+
+    async def close(self) -> None:
+        for connection in (*self._readers, *([self._writer] if self._writer else [])):
+            await connection.close()
+
+
+class _Connection:
+    """One open transaction; see `Transaction`."""
+
+    __slots__ = ("_connection",)
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self._connection = connection
+
+    async def fetch(self, sql: LiteralString, *values: Any) -> Sequence[Row]:
+        return await _run(self._connection, sql, values)
+
+    async def many(
+        self, before: LiteralString, rows: Sequence[Values], after: LiteralString = "", *values: Any
+    ) -> Sequence[Row]:
+        found: list[Row] = []
+        for start in range(0, len(rows), _ROWS_A_STATEMENT):
+            chunk = rows[start : start + _ROWS_A_STATEMENT]
+            sql = _with_values(before, len(chunk[0]), len(chunk), after)
+            found += await _run(self._connection, sql, [*chain.from_iterable(chunk), *values])
+        return found
+
+
+@lru_cache(maxsize=_STATEMENTS_KEPT)
+def _with_values(before: str, width: int, rows: int, after: str) -> str:
+    row = "(" + ",".join("?" * width) + ")"
+    return f"{before} VALUES {','.join([row] * rows)} {after}"
+
+
+async def _run(connection: aiosqlite.Connection, sql: str, values: Values = ()) -> Sequence[Row]:
+    try:
+        return cast("list[Row]", await connection.execute_fetchall(sql, values))
+    except sqlite3.Error as error:
+        raise _translated(error) from error
+
+
+def _translated(error: sqlite3.Error) -> Exception:
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = None if code is None else code & 0xFF
+    if primary in _PASSING:
+        return Unavailable(str(error))
+    if primary in _FATAL:
+        return Broken(str(error))
+    return error
+
+
+async def _rolled_back(connection: aiosqlite.Connection) -> None:
+    """Ends an open transaction even when the task is being cancelled; where none is open it does nothing.
+
+    Whether one is open is for the connection's thread to see: a cancelled BEGIN may still lie before it.
+    """
+    with suppress(sqlite3.Error, ValueError):  # ValueError: the connection was closed meanwhile
+        await asyncio.shield(connection.rollback())
+
+
+async def _prepare(writer: aiosqlite.Connection) -> None:
+    for pragma in (
+        # Before there is a log: in it, the mark would be in the file itself, where it is looked for at the next
+        # start, only from the first checkpoint on.
+        f"application_id = {APPLICATION_ID}",
+        "journal_mode = WAL",
+        "synchronous = FULL",
+        "foreign_keys = ON",
+        "cache_size = -65536",
+        "wal_autocheckpoint = 4000",
+        "journal_size_limit = 67108864",
+        "temp_store = MEMORY",
+    ):
+        await writer.execute_fetchall(f"PRAGMA {pragma}")
+    if list(await writer.execute_fetchall("PRAGMA journal_mode")) != [("wal",)]:
+        raise sqlite3.OperationalError("write-ahead logging is not possible there; is it a network file system?")
+
+
+async def _open_reader(path: Path, opened: AsyncExitStack) -> aiosqlite.Connection:
+    uri = f"file:{quote(os.path.abspath(path))}?mode=ro"  # noqa: ASYNC240, PTH100 — only text is joined
+    reader = await aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=1.0, cached_statements=256)
+    opened.push_async_callback(reader.close)
+    await reader.execute_fetchall("PRAGMA query_only = ON")
+    return reader
+
+
+def _make_private(path: Path) -> None:
+    try:
+        os.close(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600))
+    except OSError as error:
+        raise CannotStart(f"{path}: cannot be made ({error.strerror})") from None

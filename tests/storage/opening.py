@@ -1,0 +1,36 @@
+"""A real SQLite file in a temporary folder, opened as the owner does."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from receiver.storage.migrate import migrate
+from receiver.storage.sqlite import SqliteDatabase
+
+NAME = "receiver.db"
+
+
+@asynccontextmanager
+async def opened(folder: Path, *, schema: bool = True, **given: Any) -> AsyncIterator[SqliteDatabase]:
+    database = await SqliteDatabase.open(folder / NAME, **given)
+    try:
+        if schema:
+            await migrate(database, lambda: 0)
+        yield database
+    finally:
+        await database.close()
+
+
+async def fetch(database: Any, sql: Any, *values: Any) -> list[Any]:
+    async with database.reading() as reader:
+        return [*await reader.fetch(sql, *values)]
+
+
+async def change(database: Any, sql: Any, *values: Any) -> list[Any]:
+    async with database.writing() as transaction:
+        return [*await transaction.fetch(sql, *values)]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())

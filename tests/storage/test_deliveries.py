@@ -1,0 +1,190 @@
+"""Deliveries in the database: due, leased, finished, given back; and none is ever taken twice."""
+
+import asyncio
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from receiver.storage import deliveries, events, subscriptions
+from receiver.storage.deliveries import Attempt, Finished, Taken
+from tests.storage.making import MOMENT, a_subscription, saved
+from tests.storage.opening import fetch, opened
+
+FAILED = Attempt(
+    number=1, started_at=MOMENT, duration_ms=7, status=500, error="status", detail="500", answer=b"\x00\xff oh"
+)
+
+
+async def put(database: Any, *rows: tuple[str, str, int | None], subscription: str = "sub_1") -> None:
+    """Deliveries (id, state, next_at), each of an event of its own."""
+    async with database.writing() as transaction:
+        await events.insert(
+            transaction,
+            [(f"evt_{name}", "message.status", MOMENT, *[None] * 9, f"body of {name}") for name, _, _ in rows],
+        )
+        await deliveries.insert(
+            transaction,
+            [(name, subscription, f"evt_{name}", state, 0, next_at, MOMENT, MOMENT) for name, state, next_at in rows],
+        )
+
+
+async def do(database: Any, function: Any, *arguments: Any) -> Any:
+    async with database.writing() as transaction:
+        return await function(transaction, *arguments)
+
+
+async def states(database: Any) -> dict[str, tuple[str, int | None]]:
+    return {row[0]: (row[1], row[2]) for row in await fetch(database, "SELECT id, state, next_at FROM deliveries")}
+
+
+def finished(name: str, state: str = "succeeded", next_at: int | None = None, **attempt: Any) -> Finished:
+    return Finished(
+        delivery_id=name, subscription_id="sub_1", state=state, next_at=next_at, attempt=replace(FAILED, **attempt)
+    )
+
+
+async def test_what_is_due_is_taken_oldest_due_first_and_only_once(tmp_path: Path):
+    async with opened(tmp_path) as database:
+        await put(
+            database, ("a", "retrying", MOMENT), ("b", "waiting", MOMENT - 1), ("c", "waiting", MOMENT + 1),
+            ("d", "sending", None), ("e", "held", None), ("f", "dead", None), ("g", "waiting", MOMENT - 2),
+        )  # fmt: skip
+        await put(database, ("x", "waiting", MOMENT), subscription="sub_2")
+        taken = await do(database, deliveries.take, "sub_1", 2, MOMENT)
+        assert taken == [Taken("b", "evt_b", 0, b"body of b"), Taken("g", "evt_g", 0, b"body of g")]
+        assert [item.delivery_id for item in await do(database, deliveries.take, "sub_1", 9, MOMENT)] == ["a"]
+        assert await do(database, deliveries.take, "sub_1", 9, MOMENT) == []
+        found = await states(database)
+        assert [name for name, state in found.items() if state == ("sending", None)] == ["a", "b", "d", "g"]
+        assert found["c"] == ("waiting", MOMENT + 1)
+        assert found["x"] == ("waiting", MOMENT)
+
+
+async def test_two_that_take_at_once_share_nothing(tmp_path: Path):
+    async with opened(tmp_path) as database:
+        await put(database, *[(f"d{number:03}", "waiting", MOMENT) for number in range(100)])
+        lots = await asyncio.gather(*(do(database, deliveries.take, "sub_1", 30, MOMENT) for _ in range(4)))
+        names = [item.delivery_id for lot in lots for item in lot]
+        assert len(names) == len(set(names)) == 100
+
+
+async def test_an_outcome_is_kept_with_its_attempt(tmp_path: Path):
+    async with opened(tmp_path) as database:
+        await put(database, ("a", "sending", None), ("b", "sending", None))
+        outcomes = [finished("a"), finished("b", "retrying", MOMENT + 5, number=1)]
+        await do(database, deliveries.finish, outcomes, MOMENT + 3)
+        async with database.reading() as reader:
+            assert (await deliveries.get(reader, "a")) == deliveries.Delivery(
+                id="a", subscription_id="sub_1", event_id="evt_a", state="succeeded", attempts=1, next_at=None,
+                created_at=MOMENT, updated_at=MOMENT + 3,
+            )  # fmt: skip
+            assert await deliveries.attempts(reader, "a") == [FAILED]
+            assert await deliveries.get(reader, "nowhere") is None
+        assert (await states(database))["b"] == ("retrying", MOMENT + 5)
+        await do(database, deliveries.take, "sub_1", 9, MOMENT + 5)
+        await do(database, deliveries.finish, [finished("b", number=2, error=None, status=200)], MOMENT + 9)
+        async with database.reading() as reader:
+            assert [item.number for item in await deliveries.attempts(reader, "b")] == [1, 2]
+
+
+async def test_an_attempt_is_kept_once_and_does_not_wake_what_was_canceled(tmp_path: Path):
+    async with opened(tmp_path) as database:
+        await saved(database, a_subscription())
+        await put(
+            database, ("a", "sending", None), ("b", "waiting", MOMENT), ("c", "held", None), ("d", "succeeded", None)
+        )
+        assert await do(database, subscriptions.remove, "sub_1", MOMENT + 1)
+        assert not await do(database, subscriptions.remove, "sub_1", MOMENT + 1)
+        for _ in range(2):
+            await do(database, deliveries.finish, [finished("a", "retrying", MOMENT + 5)], MOMENT + 2)
+        assert await states(database) == dict.fromkeys("abc", ("canceled", None)) | {"d": ("succeeded", None)}
+        assert await fetch(database, "SELECT delivery_id, number FROM attempts") == [("a", 1)]
+
+
+async def test_what_is_given_back_unsent_waits_or_is_held(tmp_path: Path):
+    async with opened(tmp_path) as database:
+        await put(database, ("a", "sending", None), ("b", "sending", None), ("c", "succeeded", None))
+        await do(database, deliveries.release, ["a", "c"], "waiting", MOMENT + 1)
+        await do(database, deliveries.release, ["b"], "held", MOMENT + 1)
+        assert await states(database) == {"a": ("waiting", MOMENT + 1), "b": ("held", None), "c": ("succeeded", None)}
+
+
+async def test_the_leases_of_an_earlier_process_are_void(tmp_path: Path):
+    async with opened(tmp_path) as database:
+        await put(database, ("a", "sending", None), ("b", "sending", None), ("c", "held", None))
+        await do(database, deliveries.finish, [finished("b", "retrying", MOMENT)], MOMENT)
+        await do(database, deliveries.take, "sub_1", 9, MOMENT)
+        assert await do(database, deliveries.void_leases, MOMENT + 1) == 2
+        assert await states(database) == {
+            "a": ("waiting", MOMENT + 1), "b": ("retrying", MOMENT + 1), "c": ("held", None),
+        }  # fmt: skip
+        assert await do(database, deliveries.void_leases, MOMENT + 1) == 0
+
+
+async def test_due_is_the_first_of_each_subscription_that_waits_in_store(tmp_path: Path):
+    async with opened(tmp_path) as database:
+        await put(database, ("a", "waiting", MOMENT + 5), ("b", "retrying", MOMENT + 2), ("c", "sending", None))
+        await put(database, ("d", "waiting", MOMENT + 9), subscription="sub_2")
+        await put(database, ("e", "held", None), ("f", "sending", None), subscription="sub_3")
+        async with database.reading() as reader:
+            assert await deliveries.due(reader) == {"sub_1": MOMENT + 2, "sub_2": MOMENT + 9}
+            assert await deliveries.next_due(reader, "sub_1") == MOMENT + 2
+            assert await deliveries.next_due(reader, "sub_3") is None
+
+
+async def test_a_retry_makes_anything_due_but_what_is_being_sent_or_canceled(tmp_path: Path):
+    async with opened(tmp_path) as database:
+        names = ("waiting", "sending", "retrying", "held", "succeeded", "dead", "forbidden", "canceled")
+        await put(database, *[(name, name, None) for name in names])
+        for name in names:
+            assert await do(database, deliveries.retry, name, MOMENT + 1) is not None
+        assert await do(database, deliveries.retry, "nowhere", MOMENT + 1) is None
+        due = dict.fromkeys(names, ("waiting", MOMENT + 1))
+        assert await states(database) == due | {"sending": ("sending", None), "canceled": ("canceled", None)}
+
+
+async def test_lists_are_newest_first_and_by_what_is_asked(tmp_path: Path):
+    async with opened(tmp_path) as database:
+        await put(database, ("a", "waiting", MOMENT), ("b", "dead", None))
+        await put(database, ("c", "waiting", MOMENT), subscription="sub_2")
+
+        async def ids(**given: Any) -> list[str]:
+            async with database.reading() as reader:
+                return [item.id for item in await deliveries.page(reader, **{"limit": 10} | given)]
+
+        assert await ids() == ["c", "b", "a"]
+        assert await ids(limit=2) == ["c", "b"]
+        assert await ids(before="c") == ["b", "a"]
+        assert await ids(subscription="sub_1") == ["b", "a"]
+        assert await ids(state="dead") == ["b"]
+        assert await ids(event="evt_c") == ["c"]
+        assert await ids(event="evt_c", state="dead") == []
+
+
+async def test_a_disabled_subscription_holds_what_waits(tmp_path: Path):
+    async with opened(tmp_path) as database:
+        await saved(database, a_subscription())
+        await put(
+            database, ("a", "sending", None), ("b", "waiting", MOMENT), ("c", "retrying", MOMENT), ("d", "dead", None)
+        )
+        await do(database, subscriptions.disable, "sub_1", MOMENT + 1)
+        assert await states(database) == {
+            "a": ("sending", None), "b": ("held", None), "c": ("held", None), "d": ("dead", None),
+        }  # fmt: skip
+        async with database.reading() as reader:
+            found = await subscriptions.get(reader, "sub_1")
+        assert found is not None
+        assert found.state == "disabled"
+
+
+async def test_a_backlog_counts_what_is_still_owed(tmp_path: Path):
+    async with opened(tmp_path) as database:
+        await put(database, ("a", "waiting", MOMENT), ("b", "sending", None), ("c", "dead", None), ("d", "held", None))
+        await put(database, ("e", "retrying", MOMENT), subscription="sub_2")
+        two, one = (subscriptions.Backlog(waiting=count, oldest_waiting_at=MOMENT) for count in (2, 1))
+        async with database.reading() as reader:
+            assert await subscriptions.backlog(reader, "sub_1") == two
+            assert await subscriptions.backlogs(reader, ["sub_1", "sub_2", "sub_3"]) == {"sub_1": two, "sub_2": one}
+            assert await subscriptions.backlogs(reader, []) == {}
+            nothing = await subscriptions.backlog(reader, "sub_3")
+        assert (nothing.waiting, nothing.oldest_waiting_at) == (0, None)
