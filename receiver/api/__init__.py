@@ -1,0 +1,42 @@
+"""The JSON API under /v1: sources, subscriptions, and what was received and delivered. One module a resource."""
+
+from collections.abc import Iterable
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from receiver.api import deliveries, events, health, keys, receipts, sources, subscriptions, vendors
+from receiver.api.context import Context
+from receiver.api.openapi import with_document
+from receiver.api.operation import Operations, Resource
+from receiver.api.problem import Problem
+
+OPERATIONS: Operations = (
+    *vendors.OPERATIONS,
+    *sources.OPERATIONS,
+    *subscriptions.OPERATIONS,
+    *events.OPERATIONS,
+    *deliveries.OPERATIONS,
+    *receipts.OPERATIONS,
+    *keys.OPERATIONS,
+    *health.OPERATIONS,
+)
+
+
+def create_api(context: Context) -> Starlette:
+    """The ASGI application of every operation; whatever goes wrong is answered as problem+json."""
+    operations = with_document(OPERATIONS, context.public_url)
+    app = Starlette(routes=list(_routes(context, operations)), exception_handlers={404: _not_found})
+    app.router.redirect_slashes = False
+    return app
+
+
+def _routes(context: Context, operations: Operations) -> Iterable[Route]:
+    for path in dict.fromkeys(operation.path for operation in operations):
+        yield Route(path, Resource(context, [item for item in operations if item.path == path]))
+
+
+def _not_found(_request: Request, _error: Exception) -> Response:
+    return Problem("not_found", "There is nothing at this path.").response()

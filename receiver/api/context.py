@@ -1,0 +1,68 @@
+"""What the API works with, handed in by the composition root; nothing here is made by the API itself."""
+
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from receiver.api.problem import Problem
+from receiver.egress import Guard
+from receiver.storage.batch import Batch
+from receiver.storage.catalog import Catalog
+from receiver.storage.database import Database, Transaction
+from receiver.storage.deliveries import Attempt
+from receiver.storage.ids import Ids
+from receiver.storage.subscriptions import Subscription
+from receiver.vendors import VENDORS
+from receiver.vendors.contract import Vendor
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Context:
+    """clock       unix microseconds
+    entropy     n random bytes
+    public_url  how this receiver is reached from outside, without a trailing slash
+    admin_key   the settings' own key, valid while set
+    ping        sends one test.ping now and returns the attempt
+    wake        told of a subscription that has deliveries due in store
+    causes      why this process is not ready; empty when it is
+    """
+
+    database: Database
+    batch: Batch
+    catalog: Catalog
+    ids: Ids
+    clock: Callable[[], int]
+    entropy: Callable[[int], bytes]
+    public_url: str
+    public_url_is_default: bool
+    admin_key: str | None
+    guard: Guard
+    ping: Callable[[Subscription], Awaitable[Attempt]]
+    wake: Callable[[str], None]
+    causes: Callable[[], Sequence[str]]
+    vendors: Mapping[str, Vendor] = field(default_factory=lambda: VENDORS)
+
+    async def write(self, change: Callable[[Transaction], Awaitable[Result]]) -> Result:
+        """The result of `change`, committed. A Problem must be raised before anything is written: it is handed over
+        as a value, so that the transaction, which others share, goes on.
+        """
+
+        async def guarded(transaction: Transaction) -> Result | Problem:
+            try:
+                return await change(transaction)
+            except Problem as problem:
+                return problem
+
+        result = await self.batch.write(guarded)
+        if isinstance(result, Problem):
+            raise result
+        return result
+
+    async def reconfigure(self, change: Callable[[Transaction], Awaitable[Result]]) -> Result:
+        """`write` for sources and subscriptions: answered when the rest of the process knows of it."""
+        result = await self.write(change)
+        async with self.database.reading() as reader:
+            await self.catalog.refresh(reader)
+        return result

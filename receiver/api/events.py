@@ -1,0 +1,145 @@
+"""The event log: the very JSON that was stored, page by page in the order of acceptance, or one by id."""
+
+from typing import Annotated, Literal
+
+import orjson
+from pydantic import AfterValidator, Field, RootModel
+
+from receiver.api import deliveries
+from receiver.api.context import Context
+from receiver.api.cursor import Turned, decode, is_id, turn
+from receiver.api.deliveries import DeliveryPage
+from receiver.api.inputs import Address, Moment, Nothing, Paged, Word
+from receiver.api.operation import Answer, Call, Operation, Operations
+from receiver.api.problem import Problem
+from receiver.api.shapes import Page
+from receiver.sms.events import STATUSES, TYPES, Event
+from receiver.sms.matching import valid_type_pattern
+from receiver.storage import events
+from receiver.storage.database import Reader
+
+_SEQ_DIGITS = 18
+
+
+def type_pattern(pattern: str) -> str:
+    """A type of the contract, or a prefix of one with `*`; raises ValueError."""
+    if not valid_type_pattern(pattern):
+        raise ValueError("names no event type; exact names, or a prefix with `*` at its end")
+    return pattern
+
+
+def _status(word: str) -> str:
+    if word not in STATUSES:
+        raise ValueError(f"must be one of {', '.join(STATUSES)}")
+    return word
+
+
+TypePattern = Annotated[Word, AfterValidator(type_pattern), Field(examples=["message.*", *TYPES])]
+Status = Annotated[str, AfterValidator(_status), Field(json_schema_extra={"enum": list(STATUSES)})]
+
+
+class EventQuery(Paged):
+    """All that are given must hold."""
+
+    type: list[TypePattern] = Field([], max_length=100, description="given several times: any of them")
+    vendor: Word | None = None
+    source: Word | None = Field(None, description="id of a source")
+    from_: Address | None = Field(None, alias="from")
+    to: Address | None = None
+    message_id: Word | None = None
+    vendor_message_id: Word | None = None
+    client_reference: Word | None = None
+    status: Status | None = None
+    since: Moment | None = Field(None, description="accepted at this time or later")
+    until: Moment | None = Field(None, description="accepted before this time")
+    order: Literal["asc", "desc"] = Field("asc", description="`asc` is oldest first, by acceptance")
+
+
+class AnyEvent(RootModel[Event]):
+    """An event of the contract. Types and fields are added over time; pass over what you do not know."""
+
+
+class EventPage(Page[AnyEvent]):
+    pass
+
+
+async def listed(context: Context, call: Call[EventQuery, Nothing]) -> Answer:
+    query = call.query
+    kind = f"events.{query.order}"
+    async with context.database.reading() as reader:
+        after = await _position(reader, query, kind)
+        found = await events.page(
+            reader, _wanted(query), after=after, limit=query.limit + 1, newest_first=query.order == "desc"
+        )
+    page = turn(query, kind, found, lambda row: str(row.seq))
+    return Answer(body=_joined(page), next=page.next)
+
+
+async def get(context: Context, call: Call[Nothing, Nothing]) -> Answer:
+    async with context.database.reading() as reader:
+        body = await events.get(reader, call.id)
+    if body is None:
+        raise Problem("not_found")
+    return Answer(body=body.encode())
+
+
+async def owed(context: Context, call: Call[Paged, Nothing]) -> Answer:
+    async with context.database.reading() as reader:
+        position = await events.position(reader, call.id)
+    if position is None:
+        raise Problem("not_found")
+    return deliveries.answer_page(await deliveries.find(context, call.query, event=call.id))
+
+
+async def _position(reader: Reader, query: EventQuery, kind: str) -> int | None:
+    """Where in the log the page begins: behind a cursor or an event."""
+    if query.after is None:
+        return None
+    if is_id(query.after, "evt"):
+        found = await events.position(reader, query.after)
+        if found is None:
+            raise Problem("bad_cursor")
+        return found
+    position = decode(kind, query.after)
+    if not position:
+        return None
+    if not (position.isascii() and position.isdigit() and len(position) <= _SEQ_DIGITS):
+        raise Problem("bad_cursor")
+    return int(position)
+
+
+def _wanted(query: EventQuery) -> events.Wanted:
+    return events.Wanted(
+        types=query.type,
+        vendor=query.vendor,
+        source=query.source,
+        from_=query.from_,
+        to=query.to,
+        message_id=query.message_id,
+        vendor_message_id=query.vendor_message_id,
+        client_reference=query.client_reference,
+        status=query.status,
+        since=query.since,
+        until=query.until,
+    )
+
+
+def _joined(page: Turned[events.Logged]) -> bytes:
+    """The stored bytes as they are, between the brackets of a page."""
+    data = ",".join([row.body for row in page.rows])
+    return b'{"data":[%b],"next":%b,"last":%b}' % (data.encode(), orjson.dumps(page.next), orjson.dumps(page.last))
+
+
+OPERATIONS: Operations = (
+    Operation(
+        method="GET", path="/v1/events", summary="The event log", scope="read", handler=listed, query=EventQuery,
+        answers={200: EventPage},
+    ),
+    Operation(
+        method="GET", path="/v1/events/{id}", summary="One event", scope="read", handler=get, answers={200: AnyEvent},
+    ),
+    Operation(
+        method="GET", path="/v1/events/{id}/deliveries", summary="Who was told of an event", scope="read",
+        handler=owed, query=Paged, answers={200: DeliveryPage},
+    ),
+)  # fmt: skip
