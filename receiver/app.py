@@ -1,0 +1,270 @@
+"""The composition root: the only place that builds everything, and where clock, randomness and ids come from.
+
+`App.lifespan` opens, migrates, runs and drains. What ties the two wings is here: each committed batch of the intake
+is handed to the dispatcher.
+"""
+
+import asyncio
+import os
+import random
+import secrets
+import time
+from collections.abc import AsyncIterator, Callable, MutableMapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Self
+from urllib.parse import urlsplit
+
+import httpx2
+
+from receiver import __version__
+from receiver.api import create_api
+from receiver.api.context import Context
+from receiver.delivery.dispatcher import Dispatcher, Pace
+from receiver.egress import Guard, Transport
+from receiver.intake.http import Receive, Send
+from receiver.intake.receive import Intake
+from receiver.observe import Counters, Health, log
+from receiver.settings import Settings
+from receiver.sms.timestamps import SECOND
+from receiver.storage import events, keys, sources
+from receiver.storage.batch import Batch, Operation
+from receiver.storage.catalog import Catalog
+from receiver.storage.database import Broken, CannotStart, StorageError, Unavailable
+from receiver.storage.deliveries import Attempt
+from receiver.storage.ids import Ids
+from receiver.storage.keys import Key
+from receiver.storage.migrate import migrate, pending
+from receiver.storage.ownership import Ownership
+from receiver.storage.record import Recorded, Recorder, Recording
+from receiver.storage.sqlite import SqliteDatabase
+from receiver.storage.subscriptions import Subscription
+
+DRAIN_SECONDS = 20.0
+
+Scope = MutableMapping[str, Any]
+
+
+def unix_micros() -> int:
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class World:
+    """Everything that is not the same twice, so that tests can hand in their own."""
+
+    clock: Callable[[], int] = unix_micros
+    monotonic: Callable[[], float] = time.monotonic
+    chance: Callable[[], float] = random.random
+    entropy: Callable[[int], bytes] = os.urandom
+
+
+class App:
+    """The receiver as an ASGI application, between the ends of its `lifespan`.
+
+    Called, it serves vendors and the API to the world; `owner` is the same for the owner's socket, without a key.
+    """
+
+    def __init__(self, settings: Settings, world: World, transport: httpx2.AsyncBaseTransport) -> None:
+        self.settings = settings
+        self.world = world
+        self.transport = transport
+        self.counters = Counters()
+        self.health = Health()
+        self.ids = Ids(world.clock, world.entropy)
+        self.catalog = Catalog()
+        self._refusals: dict[str, int] = {}
+        self.failed = asyncio.Event()
+        """Set when the database can no longer be trusted: the process must end and recover at its next start."""
+        self.first_key: str | None = None
+        """The key made at the very first start, to be shown once."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and b"/in/" in scope["raw_path"]:
+            await self._intake(scope, receive, send)
+        else:
+            await self._api(scope, receive, send)
+
+    async def owner(self, scope: Scope, receive: Receive, send: Send) -> None:
+        scope["receiver.owner"] = True
+        await self(scope, receive, send)
+
+    @asynccontextmanager
+    async def lifespan(self, *, dispatch: bool = True) -> AsyncIterator[Self]:
+        """Raises CannotStart, with nothing changed, when the database is not ours to open.
+
+        Without `dispatch` no delivery is sent and no first key is made: for a command that changes one thing and ends.
+        """
+        async with AsyncExitStack() as stack:
+            settings = self.settings
+            stack.enter_context(Ownership(settings.database_path, settings.lock_wait))
+            database = await SqliteDatabase.open(settings.database_path)
+            stack.push_async_callback(database.close)
+            await migrate(database, self.world.clock)
+            stack.push_async_callback(self.transport.aclose)
+            self._build(database)
+            await self._recall()
+            await stack.enter_async_context(self._running(dispatch=dispatch))
+            if dispatch:
+                await self._make_first_key()
+            yield self
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator[Self]:
+        """The API without the lock, beside an owner or without one: it reads, and answers 503 to every change.
+
+        Raises CannotStart when there is no database, or one whose schema is behind.
+        """
+        async with AsyncExitStack() as stack:
+            database = await SqliteDatabase.open_reader(self.settings.database_path)
+            stack.push_async_callback(database.close)
+            stack.push_async_callback(self.transport.aclose)
+            async with database.reading() as reader:
+                if await pending(reader):
+                    raise CannotStart(f"{self.settings.database_path}: the schema is behind this version; migrate it")
+            self._build(database)
+            self.batch.close()
+            yield self
+
+    def _build(self, database: SqliteDatabase) -> None:
+        settings, world = self.settings, self.world
+        self.database = database
+        self.batch = Batch(database)
+        self.dispatcher = Dispatcher(
+            catalog=self.catalog,
+            batch=self.batch,
+            transport=self.transport,
+            pace=Pace(
+                schedule=settings.retry_schedule,
+                timeout=settings.delivery_timeout,
+                concurrency=settings.delivery_concurrency,
+            ),
+            user_agent=f"receiver/{__version__}",
+            clock=world.clock,
+            monotonic=world.monotonic,
+            chance=world.chance,
+            count=self.counters.increment,
+        )
+        recorder = Recorder(self.catalog, self.ids, world.clock, self.dispatcher.room)
+        self._recording: Operation[Recording, Recorded] = Operation(recorder.record, self.dispatcher.hand_over)
+        self._intake = Intake(
+            doors=self.catalog,
+            record=self.record,
+            new_id=self.ids.new,
+            clock=world.clock,
+            count=self.counters.increment,
+            refused=self._note_refusal,
+            public_url=settings.public_url,
+            prefix=tuple(step.encode() for step in urlsplit(settings.public_url).path.split("/") if step),
+            max_body_bytes=settings.max_body_bytes,
+        )
+        self._api = create_api(self._context())
+
+    def _context(self) -> Context:
+        settings = self.settings
+        return Context(
+            database=self.database,
+            batch=self.batch,
+            catalog=self.catalog,
+            ids=self.ids,
+            clock=self.world.clock,
+            entropy=self.world.entropy,
+            public_url=settings.public_url,
+            public_url_is_default=settings.public_url_is_default,
+            admin_key=settings.api_key.get_secret_value() if settings.api_key else None,
+            guard=Guard(settings.egress_allow),
+            ping=self._ping,
+            wake=self.dispatcher.wake,
+            causes=self.health.causes,
+        )
+
+    async def record(self, recording: Recording) -> Recorded:
+        """One request into the log; raises StorageError when it is not certain to be on disk."""
+        return await self.batch.submit(self._recording, recording)
+
+    async def _ping(self, subscription: Subscription) -> Attempt:
+        return await self.dispatcher.ping(subscription, self.ids.new("evt"))
+
+    async def _recall(self) -> None:
+        """What an earlier run left: the newest id, below which none may be made, and the catalog."""
+        async with self.database.reading() as reader:
+            self.ids.seed(await events.newest_id(reader))
+            await self.catalog.refresh(reader)
+
+    @asynccontextmanager
+    async def _running(self, *, dispatch: bool) -> AsyncIterator[None]:
+        self._minor: set[asyncio.Task[None]] = set()
+        running = [asyncio.create_task(self._commit())]
+        if dispatch:
+            running.append(asyncio.create_task(self._send()))
+        try:
+            yield
+        finally:
+            await self.dispatcher.stop(DRAIN_SECONDS)
+            self.batch.close()
+            await asyncio.gather(*running, *self._minor, return_exceptions=True)
+
+    async def _commit(self) -> None:
+        try:
+            await self.batch.run()
+        except Broken as error:
+            log("database.broken", level="error", exc=error)
+            self.health.fail("database")
+            self.failed.set()
+
+    async def _send(self) -> None:
+        while True:
+            try:
+                await self.dispatcher.run()
+            except Unavailable as error:
+                log("dispatcher.waits", level="warning", exc=error)
+                await asyncio.sleep(1.0)
+            except Exception as error:  # noqa: BLE001 — without its dispatcher the process must not go on
+                log("dispatcher.failed", level="error", exc=error)
+                self.failed.set()
+                return
+            else:
+                return
+
+    async def _make_first_key(self) -> None:
+        if self.settings.api_key is not None:
+            return
+        async with self.database.reading() as reader:
+            if await keys.any_valid(reader):
+                return
+        key = f"key_{secrets.token_urlsafe(32)}"
+        row = Key(id=self.ids.new("key"), name="first start", scopes=("admin",), created_at=self.world.clock())
+        await self.batch.write(lambda transaction: keys.insert(transaction, row, key))
+        self.first_key = key
+
+    def _note_refusal(self, source_id: str, reason: str) -> None:
+        """Keeps the last refusal on the source, at most one a second and without keeping the caller waiting."""
+        now = self.world.clock()
+        if now - self._refusals.get(source_id, 0) < SECOND:
+            return
+        self._refusals[source_id] = now
+        task = asyncio.get_running_loop().create_task(self._noted(source_id, reason, now))
+        self._minor.add(task)
+        task.add_done_callback(self._minor.discard)
+
+    async def _noted(self, source_id: str, reason: str, now: int) -> None:
+        try:
+            await self.batch.write(lambda transaction: sources.failed(transaction, source_id, reason, now))
+        except StorageError as error:
+            log("refusal.not_noted", level="warning", exc=error, source_id=source_id)
+
+
+def create_app(
+    settings: Settings, *, world: World | None = None, transport: httpx2.AsyncBaseTransport | None = None
+) -> App:
+    """The receiver; `transport` stands in for the network in tests."""
+    return App(settings, world or World(), transport or _transport(settings))
+
+
+def _transport(settings: Settings) -> Transport:
+    return Transport(
+        Guard(settings.egress_allow),
+        deadline=settings.delivery_timeout,
+        connections=settings.delivery_concurrency,
+        connections_per_host=settings.delivery_concurrency,
+    )
