@@ -1,0 +1,139 @@
+"""How a command reaches a receiver: every command speaks the HTTP API, over one of three ways.
+
+`--url` and `--key` when given; else the owner's socket beside the database when a process owns it; else the same API
+in this process, which takes the lock only to change something.
+"""
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from receiver.api.problem import MEDIA_TYPE
+from receiver.app import create_app
+from receiver.cli.failure import Failure, told
+from receiver.settings import Settings, load
+from receiver.storage.database import CannotStart
+from receiver.storage.ownership import is_owned
+
+PATIENCE_SECONDS = 330.0
+"""Longer than the longest attempt, which `subscription test` waits for."""
+_INSIDE = "http://receiver"
+
+Query = Sequence[tuple[str, str]]
+
+
+def settings_of(config: Path | None) -> Settings:
+    """Raises Failure with every problem, exit code 3."""
+    with told():
+        return load(config, os.environ)
+
+
+def owners_socket(settings: Settings) -> Path:
+    return settings.database_path.with_name(settings.database_path.name + ".sock")
+
+
+def listens(path: Path) -> bool:
+    """Whether somebody answers on that socket; one left by a killed process does not."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """What the options of a command say about where the receiver is."""
+
+    config: Path | None
+    url: str | None = None
+    key: str | None = None
+
+    def read(self, path: str, query: Query = ()) -> Any:
+        """The JSON of a GET. Raises Failure."""
+        return self._asked("GET", path, query=query, changes=False)
+
+    def change(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+        """The JSON of the answer, None where there is none. Raises Failure."""
+        return self._asked(method, path, body=body, changes=True)
+
+    def act(self, path: str) -> Any:
+        """A POST that changes nothing in the database, so that it needs no lock. Raises Failure."""
+        return self._asked("POST", path, changes=False)
+
+    def _asked(
+        self, method: str, path: str, *, query: Query = (), body: Mapping[str, Any] | None = None, changes: bool
+    ) -> Any:
+        async def ask() -> httpx2.Response:
+            async with self._client(changes=changes) as client:
+                return await client.request(method, path, params=list(query), json=body)
+
+        with told():
+            response = asyncio.run(ask())
+        return _content(response, path)
+
+    @asynccontextmanager
+    async def _client(self, *, changes: bool) -> AsyncIterator[httpx2.AsyncClient]:
+        if self.url is not None:
+            headers = {"authorization": f"Bearer {self.key}"}
+            async with httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=PATIENCE_SECONDS) as client:
+                yield client
+            return
+        async with (
+            _nearest(settings_of(self.config), changes=changes) as transport,
+            httpx2.AsyncClient(transport=transport, base_url=_INSIDE, timeout=PATIENCE_SECONDS) as client,
+        ):
+            yield client
+
+
+@asynccontextmanager
+async def _nearest(settings: Settings, *, changes: bool) -> AsyncIterator[httpx2.AsyncBaseTransport]:
+    """The owner's socket, or the receiver made of these settings in this process. Raises CannotStart."""
+    path = owners_socket(settings)
+    owned = is_owned(settings.database_path)
+    if owned and listens(path):
+        yield httpx2.AsyncHTTPTransport(uds=str(path))
+        return
+    app = create_app(settings)
+    try:
+        async with app.lifespan(dispatch=False) if changes else app.reading():
+            yield httpx2.ASGITransport(app.owner)
+    except CannotStart as error:
+        if not owned or not changes:
+            raise
+        raise CannotStart(f"{error}, which has no socket at {path}; ask it with --url and --key") from None
+
+
+def _content(response: httpx2.Response, path: str) -> Any:
+    if not response.is_success:
+        raise Failure(*_problems(response, path))
+    if response.status_code == HTTPStatus.NO_CONTENT:
+        return None
+    try:
+        content = response.json()
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise Failure("the answer is not that of a receiver; is this its URL?")
+    return content
+
+
+def _problems(response: httpx2.Response, path: str) -> Sequence[str]:
+    """What went wrong, in the API's own words."""
+    if not response.headers.get("content-type", "").startswith(MEDIA_TYPE):
+        return [f"answered {response.status_code} {response.reason_phrase}; is this the URL of a receiver?"]
+    document = response.json()
+    errors = document.get("errors") or []
+    named = [f"{error['pointer'].strip('/').replace('/', '.')}: {error['detail']}".lstrip(": ") for error in errors]
+    if response.status_code == HTTPStatus.NOT_FOUND:
+        return [f"{path}: {document['detail']}"]
+    return named or [document["detail"]]
