@@ -1,11 +1,21 @@
-"""Writes the generated parts of the docs anew: `make docs`. A test holds them equal to the code."""
+"""Writes the generated parts of the docs anew: `make docs`. Tests hold them equal to the code."""
 
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from receiver.settings import settings_table
+from tests.docs import of_api, of_events, of_vendors
+from tests.docs.markdown import DOCS, ROOT, filled
 
-SETTINGS = Path(__file__).parent.parent / "docs" / "settings.md"
+SETTINGS = DOCS / "settings.md"
 BEGIN, END = "<!-- table: make docs -->\n\n", "\n<!-- end of table -->\n"
+
+GENERATED: Mapping[Path, Mapping[str, Callable[[], str]]] = {
+    DOCS / "events.md": of_events.PARTS,
+    DOCS / "vendors.md": of_vendors.PARTS,
+    DOCS / "api.md": of_api.PARTS,
+    ROOT / "README.md": of_vendors.README,
+}
 
 
 def with_table(text: str) -> str:
@@ -15,5 +25,11 @@ def with_table(text: str) -> str:
     return f"{before}{BEGIN}{settings_table()}{END}{after}"
 
 
-if __name__ == "__main__":
+def main() -> None:
     SETTINGS.write_text(with_table(SETTINGS.read_text("utf-8")), "utf-8")
+    for path, parts in GENERATED.items():
+        path.write_text(filled(path.read_text("utf-8"), parts), "utf-8")
+
+
+if __name__ == "__main__":
+    main()
