@@ -278,9 +278,11 @@ class Counters:
 
     def increment(self, name: str, amount: int = 1, /, **labels: str) -> None:
         series = self._series.setdefault(name, {})
-        key: Labels = tuple(sorted((label, value[:100]) for label, value in labels.items()))
-        if key not in series and len(series) >= SERIES:
-            key = (("overflow", "true"),)
+        key: Labels = tuple(labels.items())
+        if key not in series:  # the first time, or in another order
+            key = _bounded(key)
+            if key not in series and len(series) >= SERIES:
+                key = (("overflow", "true"),)
         series[key] = series.get(key, 0) + amount
 
     def snapshot(self) -> dict[str, int]:
@@ -290,6 +292,10 @@ class Counters:
             for name, series in list(self._series.items())
             for key, count in list(series.items())
         }
+
+
+def _bounded(key: Labels) -> Labels:
+    return tuple(sorted((label, value[:100]) for label, value in key))
 
 
 class Health:

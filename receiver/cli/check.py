@@ -203,4 +203,4 @@ def _subscription_problems(row: Subscription, guard: Guard) -> Iterator[tuple[Le
     if row.url[:5].lower() == "http:":
         yield "warning", "its URL is http: whoever is on the way can read the messages"
     if row.state == "disabled":
-        yield "warning", f"is disabled, its deliveries are held: receiver subscription resume {row.id}"
+        yield "warning", f"is disabled: receiver subscription resume {row.id}; what is held: receiver deliveries retry"

@@ -39,7 +39,7 @@ async def read_body(scope: Scope, receive: Receive, most: int, seconds: float) -
     A server that has it all already says so by `WHOLE` in the scope; else a timer runs.
     """
     _check_headers(scope["headers"], most)
-    if scope.get(WHOLE):
+    if WHOLE in scope:
         return await _collected(receive, most)
     try:
         async with asyncio.timeout(seconds):
@@ -52,7 +52,9 @@ async def _collected(receive: Receive, most: int) -> bytes:
     chunks: list[bytes] = []
     size, more = 0, True
     while more:
-        message = await _heard(receive)
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientGone
         chunk: bytes = message.get("body", b"")
         size += len(chunk)
         if size > most:
@@ -68,11 +70,13 @@ async def discard(receive: Receive, seconds: float = DISCARD_SECONDS) -> None:
     try:
         async with asyncio.timeout(seconds):
             while left > 0:
-                message = await _heard(receive)
+                message = await receive()
+                if message["type"] == "http.disconnect":
+                    return
                 left -= len(message.get("body", b""))
                 if not message.get("more_body", False):
                     return
-    except (TimeoutError, ClientGone):
+    except TimeoutError:
         return
 
 
@@ -83,13 +87,6 @@ async def respond(send: Send, answer: Answer, headers: RawHeaders = ()) -> None:
         lines.append((b"content-type", answer.content_type.encode("latin-1")))
     await send({"type": "http.response.start", "status": answer.status, "headers": lines})
     await send({"type": "http.response.body", "body": answer.body})
-
-
-async def _heard(receive: Receive) -> Message:
-    message = await receive()
-    if message["type"] == "http.disconnect":
-        raise ClientGone
-    return message
 
 
 def _check_headers(headers: RawHeaders, most: int) -> None:

@@ -4,7 +4,7 @@ Trouble with HTTP itself is a 4xx; content that is not understood is kept in qua
 success; trouble of our own is 503, which vendors try again.
 """
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -96,9 +96,11 @@ class Intake:
         if method not in door.vendor.methods:
             allowed = ", ".join((*door.vendor.methods, "HEAD"))
             raise Refusal(405, "method", ((b"allow", allowed.encode("ascii")),))
-        self._check_network(door, _peer(scope))
+        peer = _peer(scope)
+        if door.source.options.allow:
+            self._check_network(door, peer)
         body = await read_body(scope, receive, self.max_body_bytes, self.body_seconds)
-        request = self._request(scope, body)
+        request = self._request(scope, body, peer)
         self._verify(door, request)
         return await self._take(door, scope, request)
 
@@ -116,17 +118,19 @@ class Intake:
             raise Refusal(404, "unknown address")
         return door
 
-    def _request(self, scope: Scope, body: bytes) -> VendorRequest:
+    def _request(self, scope: Scope, body: bytes, peer: str) -> VendorRequest:
         query: bytes = scope["query_string"]
-        path = scope["raw_path"]
-        target = path[path.rfind(b"/in/") :].decode("latin-1") + (f"?{query.decode('latin-1')}" if query else "")
+        path: bytes = scope["raw_path"]
+        target = path[path.rfind(b"/in/") :]
+        if query:
+            target = b"%b?%b" % (target, query)
         return VendorRequest(
             method=scope["method"],
-            url=self.public_url + target,
+            url=self.public_url + target.decode("latin-1"),
             query=query,
             headers=scope["headers"],
             body=body,
-            peer=_peer(scope),
+            peer=peer,
             received_at=self.clock(),
         )
 
@@ -190,7 +194,8 @@ class Intake:
         try:
             items = door.vendor.parse(request, door.source)
             entries = _composed(items, door, request, receipt_id)
-            error = "; ".join(item.error for item in items if isinstance(item, Unreadable)) or None
+            if len(entries) < len(items):
+                error = "; ".join(item.error for item in items if isinstance(item, Unreadable)) or None
         except BadPayload as bad:
             error = str(bad)
         except Exception as bug:  # noqa: BLE001 — a bug of one adapter must not lose what its vendor sent
@@ -225,7 +230,7 @@ class Intake:
             peer=request.peer,
             method=request.method,
             target=target,
-            headers=b"\r\n".join([name + b": " + value for name, value in request.headers]),
+            headers=b"\r\n".join(map(b": ".join, request.headers)),
             body=request.body,
         )
         return Recording(receipt=receipt, origin=door.origin, entries=entries, outcome=outcome, note=note)
@@ -233,24 +238,24 @@ class Intake:
     async def _commit(self, door: Door, recording: Recording) -> None:
         """Raises Refusal 503 when it is not certain that the request is on disk."""
         try:
-            await self._record_somehow(recording)
+            try:
+                await self.record(recording)
+            except StorageError:
+                raise
+            except Exception as bug:  # noqa: BLE001 — an event must not take its request with it
+                await self._record_without(recording, bug)
         except Exception as error:  # noqa: BLE001 — whatever it is, the vendor must keep the request and try again
             log("request.not_kept", level="warning", exc=error, source_id=door.source.id)
             raise Refusal(503, "not kept", _RETRY_AFTER) from None
         self.count("receipts", vendor=door.vendor.name, outcome=recording.receipt.outcome)
         log("receipt", level="debug", receipt_id=recording.receipt.id, outcome=recording.receipt.outcome)
 
-    async def _record_somehow(self, recording: Recording) -> None:
-        """An event that cannot be recorded must not take its request with it: then the request is quarantined."""
-        try:
-            await self.record(recording)
-        except StorageError:
-            raise
-        except Exception as bug:  # noqa: BLE001 — see above
-            log("record.failed", level="error", exc=bug, receipt_id=recording.receipt.id)
-            recording.entries = ()
-            self._quarantined(recording, "the event could not be recorded; see the log by the receipt's id")
-            await self.record(recording)
+    async def _record_without(self, recording: Recording, bug: Exception) -> None:
+        """Where the events of a request cannot be recorded, it is kept in quarantine."""
+        log("record.failed", level="error", exc=bug, receipt_id=recording.receipt.id)
+        recording.entries = ()
+        self._quarantined(recording, "the event could not be recorded; see the log by the receipt's id")
+        await self.record(recording)
 
 
 def _success(door: Door, request: VendorRequest, items: Sequence[Item]) -> Answer:
@@ -275,6 +280,6 @@ def _may_hold_nul(data: bytes) -> bool:
     return bool(data) and (b"\x00" in data or b"%00" in data or b"\\u0000" in data)
 
 
-def _peer(scope: Mapping[str, object]) -> str:
-    client = scope.get("client")
-    return str(client[0]) if isinstance(client, (tuple, list)) and client else ""
+def _peer(scope: Scope) -> str:
+    client: Sequence[str] | None = scope.get("client")
+    return client[0] if client else ""

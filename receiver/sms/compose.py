@@ -10,7 +10,7 @@ from typing import Any
 
 from receiver.sms import identity
 from receiver.sms.address import address
-from receiver.sms.drafts import Binary, ConsentChanged, Draft, Media, Network, Price, Received, Reported
+from receiver.sms.drafts import Binary, ConsentChanged, Draft, Media, Network, Party, Price, Received, Reported
 from receiver.sms.identity import Origin
 from receiver.sms.limits import MAX_WORDS, bounded, clean_text, cut, encoded
 from receiver.sms.optout import first_word, intent_of
@@ -133,9 +133,9 @@ def _received(draft: Received, origin: Origin, received_at: int, receipt_id: str
         "channel": draft.channel,
         "from": sender,
         "to": receiver,
-        "cc": [found for party in draft.cc if (found := address(party, origin.default_region))],
+        "cc": _addresses(draft.cc, origin.default_region) if draft.cc else [],
         "text": text,
-        "media": [_media(item) for item in draft.media],
+        "media": [_media(item) for item in draft.media] if draft.media else [],
         "binary": _binary(draft.binary),
         "encoding": encoding,
         "segments": segments,
@@ -344,6 +344,10 @@ def _encoding(draft: Received, text: str | None) -> tuple[str | None, int | None
         return None, draft.segments
     encoding, segments = measure(text)
     return encoding, draft.segments or segments
+
+
+def _addresses(parties: Sequence[Party], default_region: str | None) -> list[dict[str, Any]]:
+    return [found for party in parties if (found := address(party, default_region))]
 
 
 def _media(item: Media) -> dict[str, Any]:

@@ -47,11 +47,12 @@ def of_received(draft: Received, origin: Origin, content: str, received_at: int,
     `content` is what `content` gives. Without id and time a repeat is one only within `dedup_seconds`; with those
     switched off `receipt_id` makes every message its own.
     """
-    receiver = canonical(draft.to, origin.default_region)
     vendor_id = meaningful(draft.vendor_message_id)
     if vendor_id is not None:
+        shared = canonical(draft.to, origin.default_region) if draft.shared_id else ""
         part = f"{draft.part.reference}/{draft.part.number}" if draft.part else ""
-        return Identity(_joined("i", origin.source_id, vendor_id, receiver if draft.shared_id else "", part))
+        return Identity(_SEPARATOR.join(("i", origin.source_id, vendor_id, shared, part)))
+    receiver = canonical(draft.to, origin.default_region)
     if draft.sent_at:
         return Identity(_joined("h", origin.source_id, content, receiver, str(draft.sent_at)), weak=True)
     expires_at = received_at + origin.dedup_seconds * SECOND
@@ -64,12 +65,14 @@ def of_received(draft: Received, origin: Origin, content: str, received_at: int,
 def of_report(draft: Reported) -> str:
     """What tells reports of one message apart; the message itself is named by `of_message`."""
     part = draft.part
-    return _joined(
-        draft.channel or "",
-        f"{part.id or ''}/{part.number or ''}" if part else "",
-        draft.vendor_status or draft.status,
-        draft.vendor_code or "",
-        draft.sequence or str(draft.occurred_at or ""),
+    return _SEPARATOR.join(
+        (
+            draft.channel or "",
+            f"{part.id or ''}/{part.number or ''}" if part else "",
+            draft.vendor_status or draft.status,
+            draft.vendor_code or "",
+            draft.sequence or str(draft.occurred_at or ""),
+        )
     )
 
 
@@ -79,10 +82,11 @@ def of_message(draft: Reported, origin: Origin, report: str, received_at: int) -
     `report` is what `of_report` gives: where nothing names the message, each report is about one of its own, and
     only a repeat within `dedup_seconds` is the same.
     """
-    recipient = canonical(draft.to, origin.default_region)
     vendor_id = meaningful(draft.vendor_message_id)
     if vendor_id is not None:
-        return Identity(_joined("o", origin.source_id, vendor_id, recipient if draft.shared_id else ""))
+        shared = canonical(draft.to, origin.default_region) if draft.shared_id else ""
+        return Identity(_SEPARATOR.join(("o", origin.source_id, vendor_id, shared)))
+    recipient = canonical(draft.to, origin.default_region)
     reference = meaningful(draft.client_reference)
     if reference is not None:
         return Identity(_joined("r", origin.source_id, reference, recipient), received_at + origin.reference_days * DAY)
@@ -106,14 +110,14 @@ def conversation(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None)
     """Two Addresses in either order; None when one is unknown."""
     if one is None or other is None:
         return None
-    return _joined(*sorted((one["address"], other["address"])))
+    return _SEPARATOR.join(sorted((one["address"], other["address"])))
 
 
 def content(sender: Mapping[str, Any] | None, draft: Received) -> str:
     """Hash of sender, text, binary and media: the same id with another one is a conflict."""
     binary = draft.binary.data if draft.binary else ""
-    parts = (sender["address"] if sender else "", draft.text or "", binary, *(item.url for item in draft.media))
-    return blake2b(_joined(*parts).encode("utf-8", "replace"), digest_size=16).hexdigest()
+    parts = [sender["address"] if sender else "", draft.text or "", binary, *[item.url for item in draft.media]]
+    return blake2b(_SEPARATOR.join(parts).encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 def _joined(*parts: str) -> str:

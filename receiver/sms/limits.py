@@ -63,10 +63,14 @@ def cut(text: str | None, flags: list[str]) -> str | None:
 
 def bounded(extra: Mapping[str, Any], flags: list[str]) -> dict[str, Any]:
     """Vendor fields in their order up to 8 KiB of JSON; numbers that JSON readers would bend become text."""
+    if not extra:
+        return {}
+    whole = {name: value if isinstance(value, str) else _plain(value) for name, value in extra.items()}
+    if len(orjson.dumps(whole)) <= MAX_EXTRA:
+        return whole
     kept: dict[str, Any] = {}
     size = 2
-    for name, value in extra.items():
-        plain = value if isinstance(value, str) else _plain(value)
+    for name, plain in whole.items():
         size += len(orjson.dumps({name: plain}))
         if size > MAX_EXTRA:
             if TRUNCATED not in flags:

@@ -149,6 +149,8 @@ def first_word(text: str | None) -> str | None:
     if found is None:
         return None
     word = found[0]
+    if word.isascii() and word.isalnum():
+        return word.upper()[:_MAX_KEYWORD]
     end = len(word)
     while category(word[end - 1])[0] not in "LMN":
         end -= 1

@@ -44,6 +44,18 @@ class Transaction(Reader, Protocol):
         """
         ...
 
+    async def change(
+        self, before: LiteralString, rows: Sequence[Values], after: LiteralString = "", *values: Any
+    ) -> int:
+        """`many` for what is only counted: how many rows were written. Every row that comes back costs a turn of the
+        interpreter's lock, so where it is usual that all were, this is the way to learn it.
+        """
+        ...
+
+    def later(self, before: LiteralString, rows: Sequence[Values], after: LiteralString = "") -> None:
+        """`many` for writes whose rows nobody needs: done with the next call or COMMIT, which raises its errors."""
+        ...
+
 
 class Database(Protocol):
     def reading(self) -> AbstractAsyncContextManager[Reader]:

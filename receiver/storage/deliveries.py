@@ -12,6 +12,14 @@ from receiver.storage.database import Reader, Row, Transaction, Values
 
 STATES = ("waiting", "sending", "retrying", "held", "succeeded", "dead", "forbidden", "canceled")
 
+_OPEN: LiteralString = " AND state IN ('waiting', 'sending', 'retrying')"
+_ENDED: LiteralString = " AND state IN ('held', 'dead', 'forbidden', 'canceled')"
+_INDEXED: Mapping[str, LiteralString] = {
+    **dict.fromkeys(("waiting", "sending", "retrying"), _OPEN),
+    **dict.fromkeys(("held", "dead", "forbidden", "canceled"), _ENDED),
+}
+"""What a condition on a state must say besides, to be served by the partial index of such states."""
+
 _COLUMNS: LiteralString = "id, subscription_id, event_id, state, attempts, next_at, created_at, updated_at"
 
 
@@ -61,9 +69,9 @@ class Taken:
     body: bytes
 
 
-async def insert(transaction: Transaction, rows: Sequence[Values]) -> None:
+def insert(transaction: Transaction, rows: Sequence[Values]) -> None:
     """Rows in the order of the columns."""
-    await transaction.many(f"INSERT INTO deliveries ({_COLUMNS})", rows)
+    transaction.later(f"INSERT INTO deliveries ({_COLUMNS})", rows)
 
 
 async def take(transaction: Transaction, subscription_id: str, limit: int, now: int) -> Sequence[Taken]:
@@ -88,16 +96,16 @@ async def take(transaction: Transaction, subscription_id: str, limit: int, now: 
     return [Taken(row[0], row[1], row[2], bodies[row[1]].encode()) for row in sorted(rows)]
 
 
-async def finish(transaction: Transaction, outcomes: Sequence[Finished], now: int) -> None:
+def finish(transaction: Transaction, outcomes: Sequence[Finished], now: int) -> None:
     """Records attempts and what they did. A delivery that was canceled meanwhile stays so."""
-    await transaction.many(
+    transaction.later(
         "WITH v (id, state, attempts, next_at, updated_at) AS (",
         [(item.delivery_id, item.state, item.attempt.number, item.next_at, now) for item in outcomes],
         """) UPDATE deliveries SET state = v.state, attempts = v.attempts, next_at = v.next_at,
                  updated_at = v.updated_at
              FROM v WHERE deliveries.id = v.id AND deliveries.state = 'sending'""",
     )
-    await transaction.many(
+    transaction.later(
         "INSERT INTO attempts (delivery_id, number, started_at, duration_ms, status, error, detail, answer)",
         [
             (item.delivery_id, item.attempt.number, item.attempt.started_at, item.attempt.duration_ms,
@@ -196,7 +204,7 @@ async def page(
         sql += " AND event_id = ?"
         values.append(event)
     if state is not None:
-        sql += " AND state = ?"
+        sql += " AND state = ?" + _INDEXED.get(state, "")
         values.append(state)
     rows = await reader.fetch(sql + " ORDER BY id DESC LIMIT ?", *values, limit)
     return [_row(row) for row in rows]

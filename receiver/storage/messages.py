@@ -23,9 +23,9 @@ async def states(transaction: Transaction, message_ids: Sequence[str]) -> Mappin
     return {row[0]: State(status=row[1], final=bool(row[2]), key=row[3], parts=row[4]) for row in rows}
 
 
-async def save(transaction: Transaction, rows: Sequence[Values]) -> None:
+def save(transaction: Transaction, rows: Sequence[Values]) -> None:
     """Makes messages, or moves the state of those that are there and fills in what was not known of them."""
-    await transaction.many(
+    transaction.later(
         f"INSERT INTO messages ({_COLUMNS})",
         rows,
         """ON CONFLICT (id) DO UPDATE SET status = excluded.status, final = excluded.final,

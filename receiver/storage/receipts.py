@@ -48,13 +48,13 @@ class Summary:
     size: int
 
 
-async def insert(transaction: Transaction, receipts: Sequence[Receipt]) -> None:
+def insert(transaction: Transaction, receipts: Sequence[Receipt]) -> None:
     rows = [
         (item.id, item.source_id, item.vendor, item.received_at, item.outcome, item.note, item.duplicate_of, item.peer,
          item.method, item.target, item.headers, item.body)
         for item in receipts
     ]  # fmt: skip
-    await transaction.many(f"INSERT INTO receipts ({_COLUMNS})", rows)
+    transaction.later(f"INSERT INTO receipts ({_COLUMNS})", rows)
 
 
 async def get(reader: Reader, receipt_id: str) -> Receipt | None:

@@ -4,16 +4,16 @@ A batch of requests is worked through in a fixed row of statements, whatever its
 claimed, states moved, events and what is owed for them written. Only what claims its identity becomes an event.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from receiver.sms.compose import Entry, Origin, encode, finish_report, follow_up_entry, quarantine
 from receiver.sms.state import State
 from receiver.storage import deliveries, events, messages, receipts, sources
 from receiver.storage.catalog import Catalog
-from receiver.storage.database import Transaction
+from receiver.storage.database import Transaction, Values
 from receiver.storage.ids import Ids
 from receiver.storage.receipts import Outcome, Receipt
 
@@ -99,9 +99,9 @@ class Recorder:
             fresh = await self._claim(transaction, pending, recordings, now)
             await self._move_states(transaction, fresh, now)
             logged = await self._with_consents(transaction, fresh, now)
-            await self._log(transaction, logged, now)
-        await receipts.insert(transaction, [recording.receipt for recording in recordings])
-        await self._note_seen(transaction, recordings, now)
+            self._log(transaction, logged, now)
+        receipts.insert(transaction, [recording.receipt for recording in recordings])
+        self._note_seen(transaction, recordings, now)
         return results
 
     def _pending(self, recordings: Sequence[Recording], results: Sequence[Recorded]) -> list[_Pending]:
@@ -122,25 +122,15 @@ class Recorder:
                 proposed.setdefault(item.entry.message, item)
         if not proposed:
             return
-        named: dict[str, str] = dict(
-            await transaction.many(
-                "INSERT INTO identities (key, subject_id, receipt_id, content, expires_at)",
-                [
-                    (key, item.message_id, item.recorded.receipt.id, None, item.entry.message_expires_at)
-                    for key, item in proposed.items()
-                ],
-                """ON CONFLICT (key) DO UPDATE SET
-                       subject_id = CASE WHEN identities.expires_at <= ? THEN excluded.subject_id
-                                         ELSE identities.subject_id END,
-                       expires_at = CASE WHEN identities.expires_at <= ? THEN excluded.expires_at
-                                         ELSE identities.expires_at END
-                   RETURNING key, subject_id""",
-                now, now,
-            )
-        )  # fmt: skip
+        claims = {
+            key: (key, item.message_id, item.recorded.receipt.id, None, item.entry.message_expires_at)
+            for key, item in proposed.items()
+        }
+        known = await _claimed_before(transaction, claims, now)
         for item in pending:
             if item.entry.message is not None:
-                found = named[item.entry.message]
+                before = known.get(item.entry.message)
+                found = before.subject_id if before else str(claims[item.entry.message][1])
                 item.made_message = found == proposed[item.entry.message].message_id
                 item.message_id = found
                 item.key = _SEPARATOR.join(("s", found, item.entry.identity))
@@ -152,19 +142,18 @@ class Recorder:
         first: dict[str, _Pending] = {}
         for item in pending:
             first.setdefault(item.key, item)
-        claimed = await _insert_identities(transaction, first.values(), now)
-        known = await _known(transaction, [key for key in first if key not in claimed])
+        known = await _claimed_before(transaction, _claims(first.values()), now)
         origins = {recording.receipt.id: recording for recording in recordings}
         candidates: list[_Pending] = []
         conflicts: dict[str, _Pending] = {}
         for item in pending:
-            if item.key in claimed and first[item.key] is item:
+            original = first[item.key]
+            before = known.get(item.key)
+            if before is None and original is item:
                 candidates.append(item)
                 continue
-            receipt_id, content = known.get(item.key) or (
-                first[item.key].recorded.receipt.id,
-                first[item.key].entry.content,
-            )
+            receipt_id = before.receipt_id if before else original.recorded.receipt.id
+            content = before.content if before else original.entry.content
             receipt = item.recorded.receipt
             receipt.duplicate_of = receipt.duplicate_of or receipt_id
             if content is not None and item.entry.content is not None and content != item.entry.content:
@@ -172,8 +161,8 @@ class Recorder:
                 if conflicts.setdefault(conflict.key, conflict) is conflict:
                     candidates.append(conflict)
                 receipt.outcome = "conflict"
-        told = await _insert_identities(transaction, conflicts.values(), now) if conflicts else set()
-        fresh = [item for item in candidates if conflicts.get(item.key) is not item or item.key in told]
+        told_before = await _claimed_before(transaction, _claims(conflicts.values()), now) if conflicts else {}
+        fresh = [item for item in candidates if conflicts.get(item.key) is not item or item.key not in told_before]
         _note_duplicates(pending, fresh)
         return fresh
 
@@ -195,7 +184,7 @@ class Recorder:
                 entry.data["message_id"] = item.message_id
         rows = [_message_row(items, message_id, states.get(message_id), now) for message_id, items in moved.items()]
         if rows:
-            await messages.save(transaction, rows)
+            messages.save(transaction, rows)
 
     async def _with_consents(self, transaction: Transaction, fresh: Sequence[_Pending], now: int) -> list[_Pending]:
         """The log's new lines in order: a change of the opt-out list follows its cause; no change, no line."""
@@ -230,7 +219,7 @@ class Recorder:
         _note_unchanged(unchanged, logged)
         return logged
 
-    async def _log(self, transaction: Transaction, logged: Sequence[_Pending], now: int) -> None:
+    def _log(self, transaction: Transaction, logged: Sequence[_Pending], now: int) -> None:
         event_rows = []
         delivery_rows: list[tuple[Any, ...]] = []
         leased: dict[str, int] = {}
@@ -241,8 +230,8 @@ class Recorder:
             for subscription, matches in self._catalog.matchers(item.entry.type):
                 if matches(item.entry.type, item.entry.data):
                     self._owe(item, subscription.id, subscription.state, body, leased, delivery_rows, now)
-        await events.insert(transaction, event_rows)
-        await deliveries.insert(transaction, delivery_rows)
+        events.insert(transaction, event_rows)
+        deliveries.insert(transaction, delivery_rows)
 
     def _owe(
         self, item: _Pending, subscription_id: str, subscription_state: str, body: bytes, leased: dict[str, int],
@@ -262,7 +251,7 @@ class Recorder:
                 item.recorded.stored.add(subscription_id)
         rows.append((delivery_id, subscription_id, item.event_id, state, 0, next_at, now, now))
 
-    async def _note_seen(self, transaction: Transaction, recordings: Sequence[Recording], now: int) -> None:
+    def _note_seen(self, transaction: Transaction, recordings: Sequence[Recording], now: int) -> None:
         """When each source was last heard of, written at most once a second."""
         moments = {
             recording.receipt.source_id: recording.receipt.received_at
@@ -270,7 +259,7 @@ class Recorder:
             if recording.tries > 1 or now - self._seen.get(recording.receipt.source_id, 0) >= _SEEN_EVERY
         }
         if moments:
-            await sources.seen(transaction, moments)
+            sources.seen(transaction, moments)
             self._seen.update(moments)
 
 
@@ -286,30 +275,43 @@ def _conflict(item: _Pending, recording: Recording) -> _Pending:
     return _Pending(item.recorded, entry, item.event_id, "", entry.identity)
 
 
-async def _insert_identities(transaction: Transaction, items: Iterable[_Pending], now: int) -> set[str]:
-    """Claims keys that are new or whose time is over; returns those that were."""
-    rows = [
-        (item.key, item.event_id, item.recorded.receipt.id, item.entry.content, item.entry.expires_at) for item in items
-    ]
-    claimed = await transaction.many(
+class _Known(NamedTuple):
+    """Whose a key was before."""
+
+    subject_id: str
+    receipt_id: str
+    content: str | None
+
+
+def _claims(items: Iterable[_Pending]) -> dict[str, Values]:
+    """Rows of identities by their key."""
+    return {
+        item.key: (item.key, item.event_id, item.recorded.receipt.id, item.entry.content, item.entry.expires_at)
+        for item in items
+    }
+
+
+async def _claimed_before(transaction: Transaction, claims: Mapping[str, Values], now: int) -> Mapping[str, _Known]:
+    """Claims keys that are new or whose time is over; returns those that are somebody else's, usually none."""
+    changed = await transaction.change(
         "INSERT INTO identities (key, subject_id, receipt_id, content, expires_at)",
-        rows,
+        list(claims.values()),
         """ON CONFLICT (key) DO UPDATE SET subject_id = excluded.subject_id, receipt_id = excluded.receipt_id,
                content = excluded.content, expires_at = excluded.expires_at
-           WHERE identities.expires_at <= ? RETURNING key""",
+           WHERE identities.expires_at <= ?""",
         now,
     )
-    return {row[0] for row in claimed}
-
-
-async def _known(transaction: Transaction, keys: Sequence[str]) -> dict[str, tuple[str, str | None]]:
+    if changed == len(claims):
+        return {}
     rows = await transaction.many(
         "WITH wanted (key) AS (",
-        [(key,) for key in keys],
-        """) SELECT identities.key, receipt_id, content FROM wanted
+        [(key,) for key in claims],
+        """) SELECT identities.key, subject_id, receipt_id, content FROM wanted
              JOIN identities ON identities.key = wanted.key""",
     )
-    return {key: (receipt_id, content) for key, receipt_id, content in rows}
+    return {
+        key: _Known(subject, receipt, content) for key, subject, receipt, content in rows if subject != claims[key][1]
+    }
 
 
 def _note_duplicates(pending: Sequence[_Pending], fresh: Sequence[_Pending]) -> None:

@@ -88,9 +88,9 @@ async def remove(transaction: Transaction, source_id: str, now: int) -> bool:
     return bool(rows)
 
 
-async def seen(transaction: Transaction, moments: Mapping[str, int]) -> None:
+def seen(transaction: Transaction, moments: Mapping[str, int]) -> None:
     """Notes when each source was last heard of."""
-    await transaction.many(
+    transaction.later(
         "WITH v (id, moment) AS (",
         list(moments.items()),
         ") UPDATE sources SET last_seen_at = v.moment FROM v WHERE sources.id = v.id",

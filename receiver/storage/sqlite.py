@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, LiteralString, Self, cast
+from typing import Any, LiteralString, NamedTuple, Self
 from urllib.parse import quote
 
 import aiosqlite
@@ -72,8 +72,7 @@ class SqliteDatabase:
     async def reading(self) -> AsyncIterator["_Connection"]:
         connection = await self._free.get()
         try:
-            await _run(connection, "BEGIN")
-            yield _Connection(connection)
+            yield _Connection(connection, "BEGIN")
         finally:
             try:
                 await _rolled_back(connection)
@@ -87,9 +86,9 @@ class SqliteDatabase:
             raise StorageError("this database was opened for reading")
         async with self._writing:
             try:
-                await _run(writer, "BEGIN IMMEDIATE")
-                yield _Connection(writer)
-                await _run(writer, "COMMIT")
+                transaction = _Connection(writer, "BEGIN IMMEDIATE")
+                yield transaction
+                await transaction.commit()
             except BaseException:
                 await _rolled_back(writer)
                 raise
@@ -100,25 +99,56 @@ class SqliteDatabase:
 
 
 class _Connection:
-    """One open transaction; see `Transaction`."""
+    """One transaction; see `Transaction`. Its BEGIN, and what `later` leaves, go to the thread with the next call:
+    each way there and back costs as much as several statements.
+    """
 
-    __slots__ = ("_connection",)
+    __slots__ = ("_connection", "_due")
 
-    def __init__(self, connection: aiosqlite.Connection) -> None:
+    def __init__(self, connection: aiosqlite.Connection, begin: LiteralString) -> None:
         self._connection = connection
+        self._due: list[_Statement] = [(begin, ())]
 
     async def fetch(self, sql: LiteralString, *values: Any) -> Sequence[Row]:
-        return await _run(self._connection, sql, values)
+        return (await self._run([(sql, values)])).rows
 
     async def many(
         self, before: LiteralString, rows: Sequence[Values], after: LiteralString = "", *values: Any
     ) -> Sequence[Row]:
-        found: list[Row] = []
-        for start in range(0, len(rows), _ROWS_A_STATEMENT):
-            chunk = rows[start : start + _ROWS_A_STATEMENT]
-            sql = _with_values(before, len(chunk[0]), len(chunk), after)
-            found += await _run(self._connection, sql, [*chain.from_iterable(chunk), *values])
-        return found
+        return (await self._run(_chunks(before, rows, after, values))).rows if rows else []
+
+    async def change(
+        self, before: LiteralString, rows: Sequence[Values], after: LiteralString = "", *values: Any
+    ) -> int:
+        return (await self._run(_chunks(before, rows, after, values))).changed if rows else 0
+
+    def later(self, before: LiteralString, rows: Sequence[Values], after: LiteralString = "") -> None:
+        self._due += _chunks(before, rows, after, ())
+
+    async def commit(self) -> None:
+        await self._run([("COMMIT", ())])
+
+    async def _run(self, statements: Sequence["_Statement"]) -> "_Done":
+        due = [*self._due, *statements]
+        self._due.clear()
+        return await _run(self._connection, due, answers=len(statements))
+
+
+_Statement = tuple[str, Values]
+
+
+class _Done(NamedTuple):
+    rows: list[Row]
+    changed: int
+
+
+def _chunks(before: str, rows: Sequence[Values], after: str, values: Values) -> list[_Statement]:
+    found: list[_Statement] = []
+    for start in range(0, len(rows), _ROWS_A_STATEMENT):
+        chunk = rows[start : start + _ROWS_A_STATEMENT]
+        sql = _with_values(before, len(chunk[0]), len(chunk), after)
+        found.append((sql, [*chain.from_iterable(chunk), *values]))
+    return found
 
 
 @lru_cache(maxsize=_STATEMENTS_KEPT)
@@ -127,11 +157,26 @@ def _with_values(before: str, width: int, rows: int, after: str) -> str:
     return f"{before} VALUES {','.join([row] * rows)} {after}"
 
 
-async def _run(connection: aiosqlite.Connection, sql: str, values: Values = ()) -> Sequence[Row]:
+async def _run(connection: aiosqlite.Connection, statements: Sequence[_Statement], answers: int) -> _Done:
+    """What the last `answers` statements gave. The first that fails is the last that is tried."""
     try:
-        return cast("list[Row]", await connection.execute_fetchall(sql, values))
+        # aiosqlite has no public call for several statements in one go
+        return await connection._execute(_run_here, connection._conn, statements, answers)  # type: ignore[no-any-return, no-untyped-call]  # noqa: SLF001
     except sqlite3.Error as error:
         raise _translated(error) from error
+
+
+def _run_here(connection: sqlite3.Connection, statements: Sequence[_Statement], answers: int) -> _Done:
+    found: list[Row] = []
+    changed = 0
+    silent = len(statements) - answers
+    for position, (sql, values) in enumerate(statements):
+        cursor = connection.execute(sql, values)
+        rows = cursor.fetchall()
+        if position >= silent:
+            found += rows
+            changed += cursor.rowcount
+    return _Done(found, changed)
 
 
 def _translated(error: sqlite3.Error) -> Exception:

@@ -50,9 +50,13 @@ class Subscription:
     def matcher(self) -> Matcher:
         return compile_matcher(self.types, self.filter)
 
+    @cached_property
+    def _typed(self) -> Matcher:
+        return compile_matcher(self.types, None)
+
     def may_want(self, event_type: str) -> bool:
         """Whether its `types` name the type; the matcher looks at the rest."""
-        return compile_matcher(self.types, None)(event_type, {})
+        return self._typed(event_type, {})
 
     def signing_secrets(self, now: int) -> Sequence[str]:
         return [item.value for item in self.secrets if item.expires_at is None or item.expires_at > now]
@@ -175,9 +179,9 @@ async def disable(transaction: Transaction, subscription_id: str, now: int) -> N
     await changed(transaction, now)
 
 
-async def succeeded(transaction: Transaction, moments: Mapping[str, int]) -> None:
+def succeeded(transaction: Transaction, moments: Mapping[str, int]) -> None:
     """Notes when each subscription last took a delivery."""
-    await transaction.many(
+    transaction.later(
         "WITH v (id, moment) AS (",
         list(moments.items()),
         ") UPDATE subscriptions SET last_success_at = v.moment FROM v WHERE subscriptions.id = v.id",

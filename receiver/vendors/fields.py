@@ -19,7 +19,7 @@ from receiver.vendors.contract import BadPayload, VendorRequest
 MAX_FIELDS = 1_000
 CHARSET_GUESSED = "charset_guessed"
 
-_BOM = b"\xef\xbb\xbf"
+BOM = b"\xef\xbb\xbf"
 _MAYBE_HUGE = re.compile(rb"[0-9][eE]\+?[0-9]{3}|[0-9]{300}")
 # An escaped backslash is passed over, so that the words `\\ud800` in a text stay what they are.
 _SURROGATE_PAIR = re.compile(
@@ -115,6 +115,20 @@ class Fields(Mapping[str, Any]):
                 return trimmed
         return None
 
+    def texts(self) -> dict[str, str]:
+        """Every field that is text or a number and not empty, trimmed: for adapters that read many."""
+        found = {}
+        for name, value in self._values.items():
+            if isinstance(value, str):
+                trimmed = value.strip()
+            elif value is None or isinstance(value, (dict, list)):
+                continue
+            else:
+                trimmed = _scalar(name, value)
+            if trimmed:
+                found[name] = trimmed
+        return found
+
     def require(self, *names: str) -> str:
         value = self.text(*names)
         if value is None:
@@ -197,7 +211,7 @@ def parse_body(request: VendorRequest) -> tuple[object, tuple[str, ...]]:
     if content_type[:19].lower() == "multipart/form-data":
         pairs, flags = parse_multipart(request.body, content_type)
         return FormDocument(pairs), flags
-    body = request.body.removeprefix(_BOM)
+    body = request.body.removeprefix(BOM)
     start = body[:64].lstrip()[:1] or body.lstrip()[:1]
     if start in (b"{", b"["):
         return parse_json(body)
@@ -213,7 +227,7 @@ def parse_body(request: VendorRequest) -> tuple[object, tuple[str, ...]]:
 def utf8_form(request: VendorRequest) -> tuple[Pairs, tuple[str, ...]]:
     """`parse_form` of the body, done once a request: what a signature covers is read again by the adapter."""
     if request.form is None:
-        request.form = parse_form(request.body.removeprefix(_BOM))
+        request.form = parse_form(request.body.removeprefix(BOM))
     return request.form
 
 

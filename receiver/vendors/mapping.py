@@ -22,7 +22,7 @@ from receiver.sms.drafts import (
     Unreadable,
 )
 from receiver.vendors.contract import BadPayload, Source, VendorRequest
-from receiver.vendors.fields import Fields, parse_body
+from receiver.vendors.fields import BOM, Fields, parse_body
 from receiver.vendors.mapping_options import MappedOptions, Names
 from receiver.vendors.mapping_values import Named
 
@@ -30,7 +30,6 @@ MAX_ITEMS = 10_000
 MAX_PARTS = 255
 """A concatenation header counts parts in one byte (3GPP TS 23.040 section 9.2.3.24.1)."""
 
-_BOM_AND_BLANKS = b"\xef\xbb\xbf \t\r\n"
 _AMOUNT = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _CHANNEL = re.compile(r"[a-z][a-z0-9_-]{1,31}")
@@ -79,7 +78,7 @@ def read_request(
 
 def _is_list(request: VendorRequest) -> bool:
     multipart = (request.header("content-type") or "").lower().startswith("multipart/")
-    return not multipart and request.body.lstrip(_BOM_AND_BLANKS)[:1] == b"["
+    return not multipart and request.body.removeprefix(BOM).lstrip()[:1] == b"["
 
 
 def _read_item(

@@ -16,33 +16,34 @@ _USED = twilio.USED | {"mediaURL", "contentType"}
 def parse(request: VendorRequest, _source: Source) -> Sequence[Item]:
     """One message a request, as JSON or as a form."""
     fields = Fields.from_body(request)
-    media = _media(fields)
+    texts = fields.texts()
+    media = _media(texts)
     text = fields.words("Body")
     if text is None and not media:
         raise BadPayload("Body or mediaURL: missing")
     received = Received(
-        vendor_message_id=twilio.message_id(fields),
-        channel=twilio.channel(fields, media),
-        from_=twilio.party(fields, "From"),
-        to=twilio.party(fields, "To"),
+        vendor_message_id=twilio.message_id(texts),
+        channel=twilio.channel(texts, media),
+        from_=twilio.party(fields, texts, "From"),
+        to=twilio.party(fields, texts, "To"),
         text=text,
         media=media,
         segments=fields.integer("NumSegments") or None,
-        intent=twilio.intent(fields),
-        scope=twilio.scope(fields),
-        scope_id=twilio.scope_id(fields),
+        intent=twilio.intent(texts),
+        scope=twilio.scope(texts),
+        scope_id=twilio.scope_id(texts),
         flags=fields.flags,
         extra=fields.rest(_USED | twilio.names_of(media)),
     )
     return [received]
 
 
-def _media(fields: Fields) -> Sequence[Media]:
+def _media(texts: twilio.Texts) -> Sequence[Media]:
     """The connector's one file, else those of a form that came on as Twilio made it."""
-    url = fields.text("mediaURL")
+    url = texts.get("mediaURL")
     if url is not None:
-        return [Media(url=url, content_type=fields.text("contentType"))]
-    return twilio.numbered_media(fields, needs_auth=False)
+        return [Media(url=url, content_type=texts.get("contentType"))]
+    return twilio.numbered_media(texts, needs_auth=False)
 
 
 POWERTEXTOR = Vendor(

@@ -63,42 +63,43 @@ def sign(request: VendorRequest, source: Source) -> VendorRequest:
 def parse(request: VendorRequest, _source: Source) -> Sequence[Item]:
     """One message or one report a request; of a POST only the body, for the URL's query is the customer's own."""
     fields = Fields.from_query(request) if request.method == "GET" else Fields.from_body(request)
-    found = twilio.message_id(fields)
-    if found is None and fields.text("CallSid", "CallStatus") is not None:
+    texts = fields.texts()
+    found = twilio.message_id(texts)
+    if found is None and ("CallSid" in texts or "CallStatus" in texts):
         return [Ignored(what="call")]
-    status = fields.text("MessageStatus", "SmsStatus")
+    status = texts.get("MessageStatus") or texts.get("SmsStatus")
     if status is not None and status.lower() not in ("received", "receiving"):
-        return [_reported(fields, found, status)]
+        return [_reported(fields, texts, found, status)]
     if found is None and "Body" not in fields:
         raise BadPayload("MessageSid: missing")
-    return [_received(fields, found)]
+    return [_received(fields, texts, found)]
 
 
-def _received(fields: Fields, found: str | None) -> Received:
-    media = twilio.numbered_media(fields, needs_auth=True)
+def _received(fields: Fields, texts: twilio.Texts, found: str | None) -> Received:
+    media = twilio.numbered_media(texts, needs_auth=True)
     return Received(
         vendor_message_id=found,
-        channel=twilio.channel(fields, media),
-        from_=twilio.party(fields, "From"),
-        to=twilio.party(fields, "To"),
+        channel=twilio.channel(texts, media),
+        from_=twilio.party(fields, texts, "From"),
+        to=twilio.party(fields, texts, "To"),
         text=fields.words("Body"),
         media=media,
         segments=fields.integer("NumSegments") or None,
-        intent=twilio.intent(fields),
-        scope=twilio.scope(fields),
-        scope_id=twilio.scope_id(fields),
-        in_reply_to=fields.text("OriginalRepliedMessageSid"),
+        intent=twilio.intent(texts),
+        scope=twilio.scope(texts),
+        scope_id=twilio.scope_id(texts),
+        in_reply_to=texts.get("OriginalRepliedMessageSid"),
         flags=fields.flags,
         extra=fields.rest(_RECEIVED_USED | twilio.names_of(media) if media else _RECEIVED_USED),
     )
 
 
-def _reported(fields: Fields, found: str | None, word: str) -> Reported:
+def _reported(fields: Fields, texts: twilio.Texts, found: str | None, word: str) -> Reported:
     """Without a time: RawDlrDoneDate is the carrier's wall clock in a zone that nobody names, and stays in `extra`.
     https://www.twilio.com/en-us/changelog/addition-of-rawdlrdonedate-to-delivered-and-undelivered-status-webhooks
     """
     status, final = STATUSES.get(word.lower(), ("unknown", False))
-    code = fields.text("ErrorCode")
+    code = texts.get("ErrorCode")
     reason, permanent = None, None
     if code is not None and code != "0" and status not in ("delivered", "read"):
         reason, permanent = ERRORS.get(code, ("other", None))
@@ -110,15 +111,15 @@ def _reported(fields: Fields, found: str | None, word: str) -> Reported:
         reason=reason,
         permanent=permanent,
         vendor_message_id=found,
-        channel=twilio.channel(fields),
-        from_=twilio.party(fields, "From"),
-        to=twilio.party(fields, "To"),
+        channel=twilio.channel(texts),
+        from_=twilio.party(fields, texts, "From"),
+        to=twilio.party(fields, texts, "To"),
         vendor_status=word,
         vendor_code=code,
-        vendor_description=fields.text("ErrorMessage", "ChannelStatusMessage"),
+        vendor_description=texts.get("ErrorMessage") or texts.get("ChannelStatusMessage"),
         segments=fields.integer("NumSegments") or None,
-        opted_out=twilio.scope(fields) if reason == "opted_out" else None,
-        scope_id=twilio.scope_id(fields),
+        opted_out=twilio.scope(texts) if reason == "opted_out" else None,
+        scope_id=twilio.scope_id(texts),
         flags=fields.flags,
         extra=fields.rest(_REPORTED_USED),
     )

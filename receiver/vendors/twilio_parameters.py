@@ -22,51 +22,55 @@ USED: Final = frozenset(
 _AROUND: Mapping[str, tuple[str, str, str, str]] = {
     side: (f"{side}Country", f"{side}City", f"{side}State", f"{side}Zip") for side in ("From", "To")
 }
+Texts = Mapping[str, str]
+"""Parameters by name, trimmed, the empty ones left out: `Fields.texts`."""
+
 _CHANNEL = re.compile(r"([a-z]+):(.*)", re.DOTALL)
 _COUNTRY = re.compile(r"[A-Z]{2}")
 
 
-def message_id(fields: Fields) -> str | None:
-    return fields.text("MessageSid", "SmsSid", "SmsMessageSid")
+def message_id(texts: Texts) -> str | None:
+    return texts.get("MessageSid") or texts.get("SmsSid") or texts.get("SmsMessageSid")
 
 
-def party(fields: Fields, side: str) -> Party | None:
+def party(fields: Fields, texts: Texts, side: str) -> Party | None:
     """`From` or `To` with its city, state, postal code and country; an address like `whatsapp:+1…` loses its prefix.
 
     It is not trimmed: a leading blank may be a plus sign that somebody forgot to encode.
     """
-    address = fields.words(side)
-    if address is None or not address.strip():
+    if side not in texts:
         return None
+    address = fields.words(side) or ""
     prefixed = _CHANNEL.fullmatch(address) if ":" in address else None
-    country, city, state, postal_code = (fields.text(name) for name in _AROUND[side])
+    its_country, its_city, its_state, its_zip = _AROUND[side]
+    country = texts.get(its_country)
     return Party(
         raw=prefixed[2] if prefixed else address,
         country=country if country and _COUNTRY.fullmatch(country) else None,
-        city=city,
-        region=state,
-        postal_code=postal_code,
+        city=texts.get(its_city),
+        region=texts.get(its_state),
+        postal_code=texts.get(its_zip),
     )
 
 
-def channel(fields: Fields, media: Sequence[Media] = ()) -> str:
+def channel(texts: Texts, media: Sequence[Media] = ()) -> str:
     """The prefix of an address (`whatsapp`, `rcs`, `messenger`); else `mms` or `sms`, by files or the SID's letters.
 
     https://www.twilio.com/docs/glossary/what-is-a-sid
     """
     for side in ("From", "To"):
-        address = fields.text(side) or ""
+        address = texts.get(side, "")
         prefixed = _CHANNEL.fullmatch(address) if ":" in address else None
         if prefixed is not None:
             return prefixed[1]
-    return "mms" if media or (message_id(fields) or "").startswith("MM") else "sms"
+    return "mms" if media or (message_id(texts) or "").startswith("MM") else "sms"
 
 
-def numbered_media(fields: Fields, *, needs_auth: bool) -> list[Media]:
+def numbered_media(texts: Texts, *, needs_auth: bool) -> list[Media]:
     """`MediaUrl0`, `MediaContentType0` and so on, as long as there is one more."""
     found: list[Media] = []
-    while (url := fields.text(f"MediaUrl{len(found)}")) is not None:
-        kind = fields.text(f"MediaContentType{len(found)}")
+    while (url := texts.get(f"MediaUrl{len(found)}")) is not None:
+        kind = texts.get(f"MediaContentType{len(found)}")
         found.append(Media(url=url, content_type=kind, needs_auth=needs_auth))
     return found
 
@@ -75,14 +79,14 @@ def names_of(media: Sequence[Media]) -> set[str]:
     return {name + str(index) for index in range(len(media)) for name in ("MediaUrl", "MediaContentType")}
 
 
-def intent(fields: Fields) -> Intent | None:
-    return INTENTS.get((fields.text("OptOutType") or "").upper())
+def intent(texts: Texts) -> Intent | None:
+    return INTENTS.get(texts.get("OptOutType", "").upper())
 
 
-def scope(fields: Fields) -> Scope:
+def scope(texts: Texts) -> Scope:
     """A messaging service keeps one opt-out list for all its senders."""
-    return "sender" if scope_id(fields) is None else "group"
+    return "group" if scope_id(texts) else "sender"
 
 
-def scope_id(fields: Fields) -> str | None:
-    return fields.text("MessagingServiceSid")
+def scope_id(texts: Texts) -> str | None:
+    return texts.get("MessagingServiceSid")

@@ -17,6 +17,7 @@ from receiver.egress import Guard
 from receiver.intake.receive import Intake
 from receiver.storage.batch import Batch, Operation
 from receiver.storage.catalog import Catalog
+from receiver.storage.database import Transaction
 from receiver.storage.deliveries import Attempt, Finished, finish
 from receiver.storage.ids import Ids
 from receiver.storage.migrate import migrate
@@ -98,7 +99,11 @@ class Api:
             )
             for owed in recorded.owed
         ]  # fmt: skip
-        await self.context.batch.write(lambda transaction: finish(transaction, outcomes, self.context.clock()))
+
+        async def change(transaction: Transaction) -> None:
+            finish(transaction, outcomes, self.context.clock())
+
+        await self.context.batch.write(change)
 
 
 def an_attempt(**given: Any) -> Attempt:

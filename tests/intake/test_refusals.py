@@ -48,6 +48,7 @@ async def test_right_credentials_pass_in_any_alphabet(tmp_path: Path, scheme: st
         (b"authorization", b"Basic not base64!"),
         (b"authorization", b"Basic YTpi\xff"),
         (b"authorization", b"Basic YTp"),
+        (b"authorization", b"Basic " + b64encode(RIGHT.encode())[:8] + b"!!!!" + b64encode(RIGHT.encode())[8:]),
         (b"authorization", RIGHT.encode()),
         basic(RIGHT, "Bearer"),
         basic(RIGHT, "Basic Basic"),

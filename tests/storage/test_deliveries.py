@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ FAILED = Attempt(
 async def put(database: Any, *rows: tuple[str, str, int | None], subscription: str = "sub_1") -> None:
     """Deliveries (id, state, next_at), each of an event of its own."""
     async with database.writing() as transaction:
-        await events.insert(
+        events.insert(
             transaction,
             [(f"evt_{name}", "message.status", MOMENT, *[None] * 9, f"body of {name}") for name, _, _ in rows],
         )
-        await deliveries.insert(
+        deliveries.insert(
             transaction,
             [(name, subscription, f"evt_{name}", state, 0, next_at, MOMENT, MOMENT) for name, state, next_at in rows],
         )
@@ -30,7 +31,8 @@ async def put(database: Any, *rows: tuple[str, str, int | None], subscription: s
 
 async def do(database: Any, function: Any, *arguments: Any) -> Any:
     async with database.writing() as transaction:
-        return await function(transaction, *arguments)
+        done = function(transaction, *arguments)
+        return await done if isawaitable(done) else done
 
 
 async def states(database: Any) -> dict[str, tuple[str, int | None]]:

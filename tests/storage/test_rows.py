@@ -1,5 +1,6 @@
 """Sources, subscriptions, keys and the log's pages: what goes in comes out, and only what is asked for."""
 
+from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ async def read(database: Any, function: Any, *arguments: Any, **given: Any) -> A
 
 async def write(database: Any, function: Any, *arguments: Any) -> Any:
     async with database.writing() as transaction:
-        return await function(transaction, *arguments)
+        done = function(transaction, *arguments)
+        return await done if isawaitable(done) else done
 
 
 FULL = a_subscription(
