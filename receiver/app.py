@@ -30,7 +30,7 @@ from receiver.sms.timestamps import SECOND
 from receiver.storage import events, keys, sources
 from receiver.storage.batch import Batch, Operation
 from receiver.storage.catalog import Catalog
-from receiver.storage.database import Broken, CannotStart, StorageError, Unavailable
+from receiver.storage.database import CannotStart, StorageError, Unavailable
 from receiver.storage.deliveries import Attempt
 from receiver.storage.ids import Ids
 from receiver.storage.keys import Key
@@ -207,7 +207,7 @@ class App:
     async def _commit(self) -> None:
         try:
             await self.batch.run()
-        except Broken as error:
+        except Exception as error:  # noqa: BLE001 — Broken or a bug: nothing is ever committed again
             log("database.broken", level="error", exc=error)
             self.health.fail("database")
             self.failed.set()
@@ -240,7 +240,7 @@ class App:
     def _note_refusal(self, source_id: str, reason: str) -> None:
         """Keeps the last refusal on the source, at most one a second and without keeping the caller waiting."""
         now = self.world.clock()
-        if now - self._refusals.get(source_id, 0) < SECOND:
+        if abs(now - self._refusals.get(source_id, 0)) < SECOND:
             return
         self._refusals[source_id] = now
         task = asyncio.get_running_loop().create_task(self._noted(source_id, reason, now))

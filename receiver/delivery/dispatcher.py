@@ -113,7 +113,7 @@ class Dispatcher:
 
     async def run(self) -> None:
         """Sends until stopped. Starts with what an earlier process left behind; raises StorageError if it cannot."""
-        if not self._recovered and not self._stopping:
+        if not self._stopping:
             await self._recover()
         while not self._stopping:
             for lane in [lane for lane in self._lanes.values() if lane.wants(self._clock())]:
@@ -183,12 +183,9 @@ class Dispatcher:
                 del self._lanes[subscription_id]
                 self._give_back(lane)
             elif subscription != lane.subscription:
-                was_active = lane.active
                 lane.adopt(subscription)
                 if not lane.active:
                     self._give_back(lane)
-                elif not was_active:
-                    self.wake(subscription_id)
                 self._list(lane)
         self._wake.set()
         self._pump()
@@ -282,6 +279,7 @@ class Dispatcher:
             try:
                 await write()
             except Broken:
+                self._stopping = True  # what is sent from now on could not be recorded, and would be sent once more
                 raise
             except StorageError:
                 if self._stopping:
@@ -337,14 +335,14 @@ class Dispatcher:
 
     async def _record_finished(self, transaction: Transaction, outcomes: Sequence[Finished]) -> Sequence[None]:
         now = self._clock()
-        await deliveries.finish(transaction, outcomes, now)
+        deliveries.finish(transaction, outcomes, now)
         successes = {
             item.subscription_id: now
             for item in outcomes
             if item.state == "succeeded" and now - self._successes.get(item.subscription_id, 0) >= _SUCCESS_NOTED_EVERY
         }
         if successes:
-            await subscriptions.succeeded(transaction, successes)
+            subscriptions.succeeded(transaction, successes)
             self._successes.update(successes)
         gone = {
             item.subscription_id

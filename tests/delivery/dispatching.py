@@ -20,7 +20,7 @@ from receiver.sms.compose import Origin, quarantine
 from receiver.storage import deliveries, subscriptions
 from receiver.storage.batch import Batch, Operation
 from receiver.storage.catalog import Catalog
-from receiver.storage.database import Transaction, Unavailable
+from receiver.storage.database import Broken, Transaction, Unavailable
 from receiver.storage.deliveries import Attempt, Delivery
 from receiver.storage.ids import Ids
 from receiver.storage.migrate import migrate
@@ -140,12 +140,19 @@ class Subscribers(httpx2.AsyncBaseTransport):
 
 
 class Hesitant:
-    """A database that can be full: its next `failing` commits are rolled back. `commits` counts those that were not."""
+    """A database that can be full: its next `failing` commits are rolled back. `commits` counts those that were not.
+
+    A `broken` one cannot be trusted any more; one whose `moving` is not set keeps a transaction from its commit.
+    """
 
     def __init__(self, database: SqliteDatabase) -> None:
         self._database = database
         self.failing = 0
         self.commits = 0
+        self.tries = 0
+        self.broken = False
+        self.moving = asyncio.Event()
+        self.moving.set()
 
     def reading(self) -> Any:
         return self._database.reading()
@@ -154,6 +161,10 @@ class Hesitant:
     async def writing(self) -> AsyncIterator[Transaction]:
         async with self._database.writing() as transaction:
             yield transaction
+            self.tries += 1
+            await self.moving.wait()
+            if self.broken:
+                raise Broken("disk I/O error")
             if self.failing:
                 self.failing -= 1
                 raise Unavailable("database or disk is full")
@@ -331,5 +342,6 @@ async def way_out(
     finally:
         await dispatcher.stop(5.0)
         batch.close()
-        await asyncio.gather(committing, *([made.running] if made.running else []))
+        ends = await asyncio.gather(committing, *([made.running] if made.running else []), return_exceptions=True)
+        assert all(end is None or (database.broken and isinstance(end, Broken)) for end in ends)
         await database.close()

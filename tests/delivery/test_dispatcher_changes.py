@@ -116,6 +116,24 @@ async def test_what_an_earlier_process_was_sending_is_sent_again_before_anything
         await running
 
 
+async def test_what_comes_in_during_the_start_is_not_overtaken(tmp_path: Path) -> None:
+    async with way_out(tmp_path) as it:
+        it.subscribers.behaviours["a"] = answers(500)
+        await it.subscribe("a")
+        await it.record()
+        await it.until(retrying=1)  # due in the future: the start finds nothing that it could send
+    async with way_out(tmp_path, run=False) as it:
+        it.serial = iter(range(100, 200))
+        running = asyncio.create_task(it.dispatcher.run())
+        await asyncio.sleep(0)
+        await it.batch.submit(it.recording, it.one_more())  # in the very transaction of the start
+        assert it.dispatcher.room("sub_a") == 0
+        await it.until(retrying=1, succeeded=1)
+        await until(lambda: it.dispatcher.room("sub_a") == PACE.lane)
+        await it.dispatcher.stop(1.0)
+        await running
+
+
 async def test_a_start_that_the_database_puts_off_voids_no_lease_of_this_process(tmp_path: Path) -> None:
     """Otherwise what is being sent at that moment would be taken and sent a second time."""
     async with way_out(tmp_path, run=False) as it:
@@ -137,7 +155,7 @@ async def test_a_start_that_the_database_puts_off_voids_no_lease_of_this_process
 
 
 async def test_stopping_lets_attempts_finish_and_gives_the_rest_back(tmp_path: Path) -> None:
-    async with way_out(tmp_path, pace=replace(PACE, lane=6)) as it:
+    async with way_out(tmp_path) as it:
         gate = Gate()
         it.subscribers.behaviours["a"] = gate
         await it.subscribe("a", max_concurrency=2)
@@ -179,6 +197,37 @@ async def test_stopping_with_a_database_that_takes_no_more_is_no_error(tmp_path:
         it.database.failing = 0
 
 
+async def test_stopping_does_not_wait_for_a_database_that_takes_no_outcome(tmp_path: Path) -> None:
+    async with way_out(tmp_path) as it:
+        gate = Gate()
+        it.subscribers.behaviours["a"] = gate
+        await it.subscribe("a")
+        await it.record()
+        await it.until_sent(1)
+        it.database.failing = 100
+        gate.opened.set()
+        await quiet()
+        await asyncio.wait_for(it.dispatcher.stop(30.0), 3.0)
+        it.database.failing = 0
+        assert await it.states() == {"sending": 1}  # and is sent again at the next start
+
+
+async def test_with_a_broken_database_nothing_counts_as_recorded_and_nothing_is_waited_for(tmp_path: Path) -> None:
+    async with way_out(tmp_path) as it:
+        gate = Gate()
+        it.subscribers.behaviours["a"] = gate
+        await it.subscribe("a", max_concurrency=1)
+        await it.record(3)
+        await it.until_sent(1)
+        it.database.broken = True
+        gate.opened.set()
+        await quiet(0.2)
+        assert not it.counts
+        assert len(it.subscribers.sent) == 1
+        await asyncio.wait_for(it.dispatcher.stop(30.0), 0.3)
+        assert await it.states() == {"sending": 3}
+
+
 async def test_a_dispatcher_that_was_stopped_does_not_start(tmp_path: Path) -> None:
     async with way_out(tmp_path, run=False) as it:
         await it.dispatcher.stop(0.1)
@@ -215,6 +264,40 @@ async def test_what_could_not_be_taken_is_taken_later(tmp_path: Path) -> None:
         gate.opened.set()
         await it.until(succeeded=6)
         assert it.subscribers.events("a") == events
+
+
+async def test_a_full_database_is_not_asked_again_and_again_without_a_pause(tmp_path: Path) -> None:
+    async with way_out(tmp_path, pace=replace(PACE, lane=2)) as it:
+        gate = Gate()
+        it.subscribers.behaviours["a"] = gate
+        await it.subscribe("a", max_concurrency=2)
+        await it.record(6)
+        await it.until_sent(2)
+        it.database.failing = 1_000_000
+        tries = it.database.tries
+        it.dispatcher.wake("sub_a")
+        it.dispatcher.wake("sub_alarm")
+        gate.opened.set()
+        await quiet(0.4)
+        assert it.database.tries - tries <= 5
+        it.database.failing = 0
+
+
+async def test_what_is_taken_while_its_subscription_is_being_paused_goes_back(tmp_path: Path) -> None:
+    async with way_out(tmp_path) as it:
+        it.subscribers.behaviours["a"] = answers(500)
+        made = await it.subscribe("a")
+        await it.record()
+        await it.until(retrying=1)
+        await it.batch.write(lambda transaction: subscriptions.save(transaction, replace(made, state="paused")))
+        it.database.moving.clear()
+        await it.reach(5)
+        await until(lambda: it.database.tries > it.database.commits)  # it is being taken
+        await it.refresh()
+        it.database.moving.set()
+        await it.until(waiting=1)
+        await quiet()
+        assert len(it.subscribers.sent) == 1
 
 
 async def rolled_back(it: WayOut, change: Any) -> None:

@@ -96,6 +96,21 @@ async def test_subscriptions_take_turns_when_there_is_not_room_for_all(tmp_path:
         assert all(set(turns[start : start + 3]) == {"a", "b", "c"} for start in range(0, 30, 3))
 
 
+async def test_a_long_queue_gets_no_more_turns_than_a_short_one(tmp_path: Path) -> None:
+    async with way_out(tmp_path, pace=replace(PACE, concurrency=1)) as it:
+        first = Gate()
+        it.subscribers.behaviours["a"] = first
+        await it.subscribe("a")
+        await it.record(20)
+        await it.subscribe("b")
+        await it.record(5)
+        first.opened.set()
+        await it.until("a", succeeded=25)
+        await it.until("b", succeeded=5)
+        turns = [sent.name for sent in it.subscribers.sent]
+        assert turns[:11].count("b") >= 4
+
+
 async def test_what_does_not_fit_waits_in_the_database_and_comes_oldest_first(tmp_path: Path) -> None:
     async with way_out(tmp_path, pace=replace(PACE, lane=4)) as it:
         gate = Gate()
