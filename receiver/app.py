@@ -12,6 +12,7 @@ import time
 from collections.abc import AsyncIterator, Callable, MutableMapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -149,7 +150,7 @@ class App:
         self._recording: Operation[Recording, Recorded] = Operation(recorder.record, self.dispatcher.hand_over)
         self._intake = Intake(
             doors=self.catalog,
-            record=self.record,
+            record=partial(self.batch.submit, self._recording),
             new_id=self.ids.new,
             clock=world.clock,
             count=self.counters.increment,
@@ -177,10 +178,6 @@ class App:
             wake=self.dispatcher.wake,
             causes=self.health.causes,
         )
-
-    async def record(self, recording: Recording) -> Recorded:
-        """One request into the log; raises StorageError when it is not certain to be on disk."""
-        return await self.batch.submit(self._recording, recording)
 
     async def _ping(self, subscription: Subscription) -> Attempt:
         return await self.dispatcher.ping(subscription, self.ids.new("evt"))

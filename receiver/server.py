@@ -166,11 +166,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self.pipeline.popleft()
 
     def _say_400(self) -> None:
-        if self.transport.is_closing():
-            return
-        if self._active is not None and self._active.response_started and not self._active.response_complete:
-            self.transport.close()
-        else:
+        if not self.transport.is_closing():
             self.send_400_response("Not a valid HTTP request.")
 
     def _head_size(self) -> int:

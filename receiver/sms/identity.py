@@ -116,7 +116,9 @@ def conversation(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None)
 def content(sender: Mapping[str, Any] | None, draft: Received) -> str:
     """Hash of sender, text, binary and media: the same id with another one is a conflict."""
     binary = draft.binary.data if draft.binary else ""
-    parts = [sender["address"] if sender else "", draft.text or "", binary, *[item.url for item in draft.media]]
+    parts = [sender["address"] if sender else "", draft.text or "", binary]
+    if draft.media:
+        parts += [item.url for item in draft.media]
     return blake2b(_SEPARATOR.join(parts).encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 

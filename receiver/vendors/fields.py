@@ -117,6 +117,8 @@ class Fields(Mapping[str, Any]):
 
     def texts(self) -> dict[str, str]:
         """Every field that is text or a number and not empty, trimmed: for adapters that read many."""
+        if self.pairs:  # of a form, all is text
+            return {name: text for name, value in self._values.items() if (text := value.strip())}
         found = {}
         for name, value in self._values.items():
             if isinstance(value, str):
