@@ -56,7 +56,7 @@ bench: $(DEV)
 	@$(BIN)/python -m bench
 
 # Versions and hashes only. The runtime and build locks are parts of the development lock, never newer.
-LOCK := uv pip compile --quiet --generate-hashes --no-annotate --no-header --no-emit-index-url --universal --python-version 3.11
+LOCK := uv pip compile --quiet --generate-hashes --no-annotate --no-header --universal --python-version 3.11
 ABOUT = printf '\# Pinned by `make lock`; do not edit.\n' | cat - $@.new > $@ && rm $@.new
 
 lock:

@@ -5,6 +5,7 @@ characters and numbers. The receipt keeps the rest.
 import re
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import accumulate
 from typing import Any, Final
 
 import orjson
@@ -68,16 +69,10 @@ def bounded(extra: Mapping[str, Any], flags: list[str]) -> dict[str, Any]:
     whole = {name: value if isinstance(value, str) else _plain(value) for name, value in extra.items()}
     if len(orjson.dumps(whole)) <= MAX_EXTRA:
         return whole
-    kept: dict[str, Any] = {}
-    size = 2
-    for name, plain in whole.items():
-        size += len(orjson.dumps({name: plain}))
-        if size > MAX_EXTRA:
-            if TRUNCATED not in flags:
-                flags.append(TRUNCATED)
-            break
-        kept[name] = plain
-    return kept
+    if TRUNCATED not in flags:
+        flags.append(TRUNCATED)
+    sizes = accumulate(len(orjson.dumps({name: plain})) for name, plain in whole.items())
+    return {name: plain for (name, plain), size in zip(whole.items(), sizes, strict=True) if size <= MAX_EXTRA - 2}
 
 
 def _plain(value: Any) -> Any:

@@ -21,8 +21,9 @@ from receiver.sms.drafts import (
     ReportPart,
     Unreadable,
 )
+from receiver.vendors.bodies import BOM, parse_body
 from receiver.vendors.contract import BadPayload, Source, VendorRequest
-from receiver.vendors.fields import BOM, Fields, parse_body
+from receiver.vendors.fields import Fields
 from receiver.vendors.mapping_options import MappedOptions, Names
 from receiver.vendors.mapping_values import Named
 

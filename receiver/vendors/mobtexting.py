@@ -14,8 +14,9 @@ import orjson
 
 from receiver.sms.drafts import ConsentChanged, Ignored, Item, Party, Scope
 from receiver.vendors import times
+from receiver.vendors.bodies import parse_json
 from receiver.vendors.contract import Answer, BadPayload, Credential, Source, Vendor, VendorRequest
-from receiver.vendors.fields import Fields, parse_json
+from receiver.vendors.fields import Fields
 from receiver.vendors.generic import with_secret
 from receiver.vendors.mapping import mapped, read, read_request
 from receiver.vendors.mapping_options import MappedOptions, Names, Verdict

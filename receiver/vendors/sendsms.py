@@ -9,8 +9,9 @@ from typing import Any, ClassVar
 from urllib.parse import quote, unquote_to_bytes
 
 from receiver.sms.drafts import Item, Reported
+from receiver.vendors.bodies import CHARSET_GUESSED, parse_form
 from receiver.vendors.contract import Source, Vendor, VendorRequest
-from receiver.vendors.fields import CHARSET_GUESSED, Fields, parse_form
+from receiver.vendors.fields import Fields
 from receiver.vendors.mapping import mapped, read
 from receiver.vendors.mapping_options import MappedOptions, Names, Verdict
 

@@ -9,8 +9,8 @@ from functools import lru_cache
 from hashlib import sha1, sha256
 from itertools import chain
 
+from receiver.vendors.bodies import MAX_FIELDS, split_form, utf8_form
 from receiver.vendors.contract import BadSignature, Source, VendorRequest
-from receiver.vendors.fields import MAX_FIELDS, split_form, utf8_form
 
 _ORIGIN = re.compile(r"(https?)://([^/?#]*)", re.IGNORECASE)
 _PORT = re.compile(r":[0-9]*$")

@@ -8,8 +8,9 @@ from typing import Final
 
 from receiver.sms.drafts import Ignored, Item, Party, Received, Reported, Unreadable
 from receiver.vendors import times
+from receiver.vendors.bodies import parse_body
 from receiver.vendors.contract import BadPayload, Source, Vendor, VendorRequest
-from receiver.vendors.fields import Fields, parse_body
+from receiver.vendors.fields import Fields
 
 MAX_ITEMS: Final = 1_000
 

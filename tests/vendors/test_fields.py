@@ -7,10 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from receiver.vendors.contract import BadPayload, VendorRequest
-from receiver.vendors.fields import (
+from receiver.vendors.bodies import (
     MAX_FIELDS,
-    Fields,
     declared_charset,
     parse_body,
     parse_form,
@@ -18,6 +16,8 @@ from receiver.vendors.fields import (
     parse_multipart,
     split_form,
 )
+from receiver.vendors.contract import BadPayload, VendorRequest
+from receiver.vendors.fields import Fields
 
 FORM = "application/x-www-form-urlencoded"
 
