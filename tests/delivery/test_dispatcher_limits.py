@@ -8,7 +8,7 @@ from pathlib import Path
 import httpx2
 import pytest
 
-from tests.delivery.dispatching import PACE, Gate, Sent, answers, in_turn, quiet, until, way_out
+from tests.delivery.dispatching import PACE, Clock, Gate, Sent, answers, in_turn, quiet, until, way_out
 
 
 async def briefly(_sent: Sent) -> httpx2.Response:
@@ -236,3 +236,25 @@ async def test_the_loop_does_not_spin_over_what_cannot_be_sent_now(tmp_path: Pat
         await quiet(0.4)
         assert it.database.commits - before <= 2
         gate.opened.set()
+
+
+async def test_a_paused_subscription_costs_nothing_while_its_deliveries_wait(tmp_path: Path) -> None:
+    class Counting(Clock):
+        looks = 0
+
+        def __call__(self) -> int:
+            self.looks += 1
+            return self.now
+
+    clock = Counting()
+    async with way_out(tmp_path, clock=clock) as it:
+        it.subscribers.behaviours["a"] = answers(500)
+        await it.subscribe("a")
+        await it.record(3)
+        await it.until(retrying=3)
+        await it.change("sub_a", state="paused")
+        await it.reach(5)
+        await quiet()
+        before = clock.looks
+        await quiet(0.6)
+        assert clock.looks == before
