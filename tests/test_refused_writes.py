@@ -7,7 +7,9 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from receiver.storage.database import Transaction
+import pytest
+
+from receiver.storage.database import CannotStart, Transaction
 from tests.delivery.dispatching import until
 from tests.test_app import Running, running
 
@@ -79,3 +81,12 @@ async def test_with_a_foreign_lock_vendors_come_back_later_and_nothing_is_lost(t
             assert await seen(it) == []
         assert (await it.vendor(source["url"], MessageSid="SM1")).status_code == 200
         assert await seen(it) == ["SM1"]
+
+
+async def test_a_start_under_a_foreign_lock_ends_with_one_clear_line(tmp_path: Path) -> None:
+    async with running(tmp_path) as it:
+        database = it.app.settings.database_path
+    async with locked_by_a_stranger(database):
+        with pytest.raises(CannotStart, match="refuses writes"):
+            async with running(tmp_path):
+                raise AssertionError("it started")
