@@ -101,7 +101,7 @@ class App:
             stack.enter_context(Ownership(settings.database_path, settings.lock_wait))
             database = await SqliteDatabase.open(settings.database_path)
             stack.push_async_callback(database.close)
-            await _migrated(database, self.world.clock)
+            await migrate(database, self.world.clock)
             stack.push_async_callback(self.transport.aclose)
             self._build(database)
             await self._recall()
@@ -265,10 +265,3 @@ def _transport(settings: Settings) -> Transport:
         connections=settings.delivery_concurrency,
         connections_per_host=settings.delivery_concurrency,
     )
-
-
-async def _migrated(database: SqliteDatabase, clock: Callable[[], int]) -> None:
-    try:
-        await migrate(database, clock)
-    except Unavailable as error:
-        raise CannotStart(f"the database refuses writes ({error}); is another program using it?") from None

@@ -87,6 +87,6 @@ async def test_a_start_under_a_foreign_lock_ends_with_one_clear_line(tmp_path: P
     async with running(tmp_path) as it:
         database = it.app.settings.database_path
     async with locked_by_a_stranger(database):
-        with pytest.raises(CannotStart, match="refuses writes"):
+        with pytest.raises(CannotStart, match="database is locked"):
             async with running(tmp_path):
                 raise AssertionError("it started")
