@@ -1,4 +1,4 @@
-"""`make bench`: accept and deliver against their references, in turn, medians of several rounds.
+"""`make bench`: accept and deliver against their references, in turn, medians of five rounds.
 
 Figures are ratios against a reference measured in the same run; absolute ones only describe the machine.
 """
@@ -156,7 +156,7 @@ def table(figures: list[Figure]) -> str:
 async def main() -> None:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("only", nargs="?", choices=["accept", "deliver"])
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--count", type=int, default=30_000)
     parser.add_argument("--backlog", type=int, default=100_000)
     given = parser.parse_args()
