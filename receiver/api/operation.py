@@ -61,8 +61,8 @@ class Operation(Generic[Query, Body]):
     scope: Scope | None
     handler: Callable[[Context, Call[Query, Body]], Awaitable[Answer]]
     answers: Mapping[int, type[BaseModel] | None]
-    query: type[Query] = Nothing  # type: ignore[assignment]
-    body: type[Body] = Nothing  # type: ignore[assignment]
+    query: type[Query] = Nothing  # type: ignore[assignment]  # a default cannot be generic
+    body: type[Body] = Nothing  # type: ignore[assignment]  # a default cannot be generic
     problems: Sequence[Code] = ()
 
     @property

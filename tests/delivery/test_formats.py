@@ -18,4 +18,4 @@ def test_headers_of_one_delivery_are_not_shared_with_the_next():
 
 def test_formats_cannot_be_added_at_run_time():
     with pytest.raises(TypeError):
-        FORMATS["other"] = FORMATS["standard"]  # type: ignore[index]
+        FORMATS["other"] = FORMATS["standard"]  # type: ignore[index]  # that it cannot be is the test
