@@ -1,177 +1,171 @@
-"""`make bench`: accept and deliver against their references, in turn, medians of five rounds.
+"""`make bench`: every figure against its reference, in turn, medians of several rounds.
 
 Figures are ratios against a reference measured in the same run; absolute ones only describe the machine.
 """
 
 import argparse
-import asyncio
-import os
-import platform
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
+from typing import Any
 
-import orjson
 import uvloop
 
-from bench import backlog, bare
-from bench.requests import twilio_requests
-from bench.wire import Load, Sink
+from bench import requests
+from bench.accept import accept
+from bench.attack import attacked
+from bench.deliver import deliver, fan_out
+from bench.figure import Figure, table
+from bench.flow import end_to_end
+from bench.growth import growth
+from bench.machine import busy, described
+from bench.memory import memory
+from bench.neighbours import Stream, neighbours
+from bench.process import pin_load
+from bench.report import HERE, write
+from bench.start import start
 
-PORT, SINK_PORT = 18_480, 18_481
-RESULTS = Path(__file__).parent / "results.json"
-
-
-@dataclass
-class Figure:
-    """`aim` is the least ratio wanted."""
-
-    name: str
-    measured: list[float]
-    reference: list[float]
-    aim: float
-    p99_ms: float | None = None
-
-    @property
-    def ratio(self) -> float:
-        return median(self.measured) / median(self.reference)
+CONNECTIONS = 64
+_QUIET = 0.5
 
 
-@asynccontextmanager
-async def target(kind: str, folder: Path, **environ: str) -> AsyncIterator[None]:
-    """The process that is measured, ready."""
-    settings = {
-        "RECEIVER_DATABASE_URL": f"sqlite:///{folder}/receiver.db",
-        "RECEIVER_PORT": str(PORT),
-        "RECEIVER_PUBLIC_URL": "https://hooks.example.com",
-        "RECEIVER_API_KEY": "bench-bench-bench",
-        "RECEIVER_EGRESS_ALLOW": "127.0.0.0/8",
-        "RECEIVER_LOG_LEVEL": "warning",
-    }
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "bench.target", kind, str(PORT), stdout=subprocess.PIPE,
-        env={**os.environ, **settings, **environ},
-    )  # fmt: skip
-    try:
-        assert process.stdout is not None
-        assert await process.stdout.readline(), f"{kind} did not start"
-        await _listening()
-        yield
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
+@dataclass(frozen=True, kw_only=True)
+class Scale:
+    """How much of everything.
+
+    accepts, deliveries    of one round
+    attacked               seconds of load under attack
+    seconds                of load end to end; a third of it for latencies
+    stored                 events in the databases of `growth`, the smallest first
+    grown_accepts, grown_deliveries   of one round there
+    waiting                of `backlog`, in memory some `settled` seconds after the start
+    hanging                of the subscriber beside the healthy one, which gets `rate` events a second
+    patience               of the receiver there, in seconds; the stream lasts somewhat longer
+    one_gigabyte           events in the database of `start`
+    """
+
+    rounds: int
+    accepts: int
+    deliveries: int
+    attacked: float
+    seconds: float
+    stored: tuple[int, ...]
+    grown_accepts: int
+    grown_deliveries: int
+    waiting: int
+    settled: float
+    hanging: int
+    rate: float
+    patience: float
+    one_gigabyte: int
+    cache: Path
 
 
-async def _listening() -> None:
-    for _ in range(200):
-        try:
-            _, writer = await asyncio.open_connection("127.0.0.1", PORT)
-        except OSError:
-            await asyncio.sleep(0.02)
-        else:
-            writer.close()
-            return
+FULL = Scale(
+    rounds=5, accepts=30_000, deliveries=100_000, attacked=10, seconds=60, stored=(100_000, 1_000_000, 5_000_000),
+    grown_accepts=20_000, grown_deliveries=50_000, waiting=1_000_000, settled=10, hanging=100_000, rate=500,
+    patience=20, one_gigabyte=320_000, cache=Path(tempfile.gettempdir()) / "receiver-bench",
+)  # fmt: skip
+QUICK = replace(
+    FULL, rounds=1, accepts=3_000, deliveries=3_000, attacked=2, seconds=3, stored=(1_000, 10_000), grown_accepts=2_000,
+    grown_deliveries=2_000, waiting=10_000, settled=1, hanging=2_000, rate=200, patience=2, one_gigabyte=10_000,
+)  # fmt: skip
 
 
-async def accept(rounds: int, count: int, connections: int) -> Figure:
-    """Durable, deduplicated, fanned-out accepts a second, against the no-op endpoint."""
-    figure = Figure(f"accept, {connections} connections", [], [], 0.22)
-    p99 = []
-    for number in range(rounds):
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place)
-            await backlog.prepare(folder, url=f"http://127.0.0.1:{SINK_PORT}/", state="paused")
-            async with target("receiver", folder):
-                load = await _loaded(twilio_requests(count, f"a{number}"), connections)
-            assert load.refused == 0, f"{load.refused} of {count} were refused"
-            assert await backlog.events(folder) == count
-            figure.measured.append(load.rate)
-            p99.append(load.percentile(0.99))
-            async with target("noop", folder):
-                noop = await _loaded(twilio_requests(count, f"n{number}"), connections)
-            figure.reference.append(noop.rate)
-    figure.p99_ms = median(p99)
-    return figure
-
-
-async def _loaded(requests: list[bytes], connections: int) -> Load:
-    load = Load(requests, connections)
-    await load.run("127.0.0.1", PORT)
-    return load
-
-
-async def deliver(rounds: int, count: int, connections: int) -> Figure:
-    """A backlog drained: rendered, signed, posted, outcome durable; against bare aiohttp posting the same bytes."""
-    figure = Figure(f"deliver, {connections} connections", [], [], 0.30)
-    sink = await asyncio.get_running_loop().create_server(Sink, "127.0.0.1", SINK_PORT)
-    for _ in range(rounds):
-        with tempfile.TemporaryDirectory() as place:
-            folder = Path(place)
-            url = f"http://127.0.0.1:{SINK_PORT}/"
-            await backlog.prepare(folder, url=url, state="active", concurrency=connections)
-            await backlog.fill(folder, count)
-            reached = Sink.expect(count)
-            started = time.perf_counter()
-            async with target("receiver", folder):
-                await reached.wait()
-                seconds = time.perf_counter() - started
-            figure.measured.append(count / seconds)
-            assert await backlog.succeeded(folder) == count
-        figure.reference.append(await _bare(url, count, connections))
-    sink.close()
-    return figure
-
-
-async def _bare(url: str, count: int, connections: int) -> float:
-    reached = Sink.expect(count)
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", bare.__name__, url, str(count), str(connections), stdout=subprocess.PIPE
-    )
-    output, _ = await process.communicate()
-    await reached.wait()
-    return float(output)
-
-
-def table(figures: list[Figure]) -> str:
-    lines = [
-        "| figure | measured /s | reference /s | ratio | aim | p99 ms |",
-        "|---|---:|---:|---:|---:|---:|",
+async def _accept(scale: Scale) -> list[Figure]:
+    return [
+        await accept(scale.rounds, scale.accepts, CONNECTIONS, 0.33),
+        await accept(scale.rounds, scale.accepts, 256, 0.33),
     ]
-    for item in figures:
-        p99 = f"{item.p99_ms:.1f}" if item.p99_ms is not None else "–"
-        lines.append(
-            f"| {item.name} | {median(item.measured):,.0f} | {median(item.reference):,.0f} "
-            f"| {item.ratio:.2f} | {item.aim:.2f} | {p99} |"
-        )
-    return "\n".join(lines)
 
 
-async def main() -> None:
-    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
-    parser.add_argument("only", nargs="?", choices=["accept", "deliver"])
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--count", type=int, default=30_000)
-    parser.add_argument("--backlog", type=int, default=100_000)
-    given = parser.parse_args()
-    os.sched_setaffinity(0, {os.cpu_count() - 1} if (os.cpu_count() or 1) > 1 else {0})  # type: ignore[operator]  # just looked
-    figures: list[Figure] = []
-    if given.only != "deliver":
-        figures.append(await accept(given.rounds, given.count, 64))
-        figures.append(await accept(given.rounds, given.count, 256))
-    if given.only != "accept":
-        figures.append(await deliver(given.rounds, given.backlog, 64))
-    print(table(figures))
-    machine = {"python": platform.python_version(), "cores": os.cpu_count(), "system": platform.platform()}
-    document = {"machine": machine, "figures": [asdict(item) | {"ratio": item.ratio} for item in figures]}
-    RESULTS.write_bytes(orjson.dumps(document, option=orjson.OPT_INDENT_2 | orjson.OPT_APPEND_NEWLINE))
+async def _attack(scale: Scale) -> list[Figure]:
+    return [await attacked(scale.rounds, scale.attacked, CONNECTIONS)]
+
+
+async def _deliver(scale: Scale) -> list[Figure]:
+    return [await deliver(scale.rounds, scale.deliveries, CONNECTIONS, 0.45)]
+
+
+async def _end_to_end(scale: Scale) -> list[Figure]:
+    return await end_to_end(scale.rounds, scale.seconds, scale.accepts, CONNECTIONS)
+
+
+async def _fan_out(scale: Scale) -> list[Figure]:
+    return [await fan_out(scale.rounds, scale.deliveries, CONNECTIONS, 0.9)]
+
+
+async def _backlog(scale: Scale) -> list[Figure]:
+    return [await memory(scale.rounds, scale.waiting, scale.settled, 1.5)]
+
+
+async def _neighbours(scale: Scale) -> list[Figure]:
+    stream = Stream(scale.rate, scale.patience * 1.5, CONNECTIONS, scale.patience)
+    return [await neighbours(scale.rounds, scale.hanging, stream, 1.3)]
+
+
+async def _start(scale: Scale) -> list[Figure]:
+    return [await start(scale.rounds, scale.one_gigabyte, scale.cache, 1.5)]
+
+
+SUITES: dict[str, Callable[[Scale], Awaitable[list[Figure]]] | None] = {
+    "accept": _accept,
+    "attack": _attack,
+    "deliver": _deliver,
+    "end-to-end": _end_to_end,
+    "fan-out": _fan_out,
+    "growth": None,  # which also gives the picture's numbers
+    "backlog": _backlog,
+    "neighbours": _neighbours,
+    "start": _start,
+}
+
+
+async def run(names: Sequence[str], scale: Scale, out: Path | None, about: Mapping[str, Any]) -> None:
+    """One suite after the other; what each found is kept at once."""
+    scale.cache.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        began, suite, cost = time.monotonic(), SUITES[name], None
+        if suite is not None:
+            figures = await suite(scale)
+        else:
+            figures, cost = await growth(
+                scale.rounds, list(scale.stored), scale.grown_accepts, scale.grown_deliveries, scale.cache, CONNECTIONS
+            )
+        print(f"{name}: {time.monotonic() - began:.0f} s\n{table(figures)}\n", flush=True)
+        if out is not None:
+            write(out, name, figures, cost, about, list(SUITES))
+
+
+def main() -> None:
+    given = _arguments().parse_args()
+    scale = QUICK if given.quick else FULL
+    scale = replace(scale, rounds=given.rounds or scale.rounds, cache=given.cache or scale.cache)
+    names = [name for name in SUITES if name in given.only] or list(SUITES)
+    requests.check()
+    if busy() > _QUIET:
+        print(f"The machine has other work (load {busy():.1f}): the figures will not be its own.", file=sys.stderr)
+    about = {
+        "machine": described(Path(tempfile.gettempdir())),
+        "busy": busy(),
+        "date": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+    pin_load()
+    uvloop.run(run(names, scale, given.out or (None if given.quick else HERE), about))
+
+
+def _arguments() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("only", nargs="*", choices=[*SUITES, []], help="some of the figures; all without")
+    parser.add_argument("--rounds", type=int, help=f"of each, {FULL.rounds} unless told otherwise")
+    parser.add_argument("--quick", action="store_true", help="small and short, to see that it works; written nowhere")
+    parser.add_argument("--out", type=Path, help="folder for results.json, README.md and cost.svg")
+    parser.add_argument("--cache", type=Path, help=f"folder for large databases, which are kept: {FULL.cache}")
+    return parser
 
 
 if __name__ == "__main__":
-    uvloop.run(main())
+    main()

@@ -1,101 +1,122 @@
-"""Databases for measurements: one source, one subscription, and as many deliveries waiting as wanted."""
+"""Databases for measurements: a source, subscriptions made through the API, deliveries waiting as many as wanted."""
 
+import asyncio
 import os
+import sqlite3
+import tempfile
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, LiteralString
+from typing import Any
+from urllib.request import Request, urlopen
 
-from bench.requests import AUTH_TOKEN, SOURCE, TOKEN, twilio_form
-from receiver.delivery.signing import format_secret
-from receiver.sms.compose import Origin, compose
-from receiver.storage import sources, subscriptions
-from receiver.storage.catalog import Catalog
-from receiver.storage.ids import Ids
-from receiver.storage.migrate import migrate
-from receiver.storage.receipts import Receipt
-from receiver.storage.record import Recorder, Recording
-from receiver.storage.sources import SourceRow
-from receiver.storage.sqlite import SqliteDatabase
-from receiver.storage.subscriptions import Secret, Subscription
-from receiver.vendors.contract import VendorRequest
-from receiver.vendors.twilio import TWILIO
+import orjson
 
-ORIGIN = Origin(source_id=SOURCE.id, vendor="twilio")
+from bench.multiply import SHARED, Specimen
+from bench.process import API_KEY, PORT, SINK_PORT, target
+from bench.requests import AUTH_TOKEN, TOKEN, endless
+from bench.wire import HOST, Load
+
+_BULK = 500_000
+SINK_URL = f"http://{HOST}:{SINK_PORT}/"
 
 
 def now() -> int:
     return time.time_ns() // 1000
 
 
-@asynccontextmanager
-async def opened(folder: Path) -> AsyncIterator[SqliteDatabase]:
-    database = await SqliteDatabase.open(folder / "receiver.db")
-    await migrate(database, now)
+@contextmanager
+def opened(folder: Path) -> Iterator[sqlite3.Connection]:
+    """The database of a receiver that does not run."""
+    connection = sqlite3.connect(folder / "receiver.db", isolation_level=None)
     try:
-        yield database
+        yield connection
     finally:
-        await database.close()
+        connection.close()
 
 
-async def prepare(folder: Path, *, url: str, state: Any, concurrency: int = 64, subscribers: int = 1) -> None:
-    async with opened(folder) as database, database.writing() as transaction:
-        await sources.save(
-            transaction,
-            SourceRow(id=SOURCE.id, vendor="twilio", name="bench", token=TOKEN, options={},
-                      credentials={"auth_token": [AUTH_TOKEN]}, created_at=now(), updated_at=now()),
-        )  # fmt: skip
-        for number in range(subscribers):
-            await subscriptions.save(
-                transaction,
-                Subscription(
-                    id=f"sub_bench{number}", url=url, types=["*"], filter=None, format="standard",
-                    secrets=[Secret(format_secret(bytes(32)))], max_concurrency=concurrency, retry_schedule=None,
-                    state=state, description=None, created_at=now(), updated_at=now(),
-                ),
-            )  # fmt: skip
+async def prepare(
+    folder: Path, *, url: str = SINK_URL, state: str = "active", concurrency: int = 64, subscribers: int = 1
+) -> None:
+    """A fresh database with one source of a known token and `subscribers` subscriptions, active or paused."""
+    async with target("receiver", folder):
+        source = {"vendor": "twilio", "name": "bench", "credentials": {"auth_token": AUTH_TOKEN}}
+        await asyncio.to_thread(_post, "/v1/sources", source)
+        for _ in range(subscribers):
+            await subscribe(url, paused=state == "paused", concurrency=concurrency)
+    with opened(folder) as database:
+        database.execute("UPDATE sources SET token = ?", [TOKEN])
+
+
+async def subscribe(url: str, *, paused: bool = False, concurrency: int = 64) -> None:
+    """One more subscription, at the receiver that runs."""
+    wanted = {"url": url, "types": ["*"], "max_concurrency": concurrency, "paused": paused}
+    await asyncio.to_thread(_post, "/v1/subscriptions", wanted)
+
+
+def _post(path: str, body: dict[str, Any]) -> None:
+    headers = {"authorization": f"Bearer {API_KEY}", "content-type": "application/json"}
+    with urlopen(Request(f"http://{HOST}:{PORT}{path}", orjson.dumps(body), headers, method="POST")) as answer:
+        assert answer.status == 201
 
 
 async def fill(folder: Path, count: int) -> None:
-    """`count` events, none of their deliveries taken yet."""
-    async with opened(folder) as database:
-        ids = Ids(now, os.urandom)
-        recorder = Recorder(Catalog(), ids, now, lambda _: 0)
-        for start in range(0, count, 500):
-            recordings = [_recording(number, ids) for number in range(start, min(start + 500, count))]
-            async with database.writing() as transaction:
-                await recorder.record(transaction, recordings)
+    """`count` messages for the subscriptions of a database, none of their deliveries taken yet."""
+    specimen = await _waiting(folder)
+    with opened(folder) as database:
+        specimen.write(database, count, ends=now(), bulk=count >= _BULK)
 
 
-def _recording(number: int, ids: Ids) -> Recording:
-    body, receipt_id = twilio_form(number, "b"), ids.new("rcp")
-    request = VendorRequest(
-        method="POST", url="", query=b"", headers=((b"content-type", b"application/x-www-form-urlencoded"),),
-        body=body, peer="127.0.0.1", received_at=now(),
-    )  # fmt: skip
-    receipt = Receipt(
-        id=receipt_id, source_id=SOURCE.id, vendor="twilio", received_at=request.received_at, peer="127.0.0.1",
-        method="POST", target=b"/in/twilio/", headers=b"content-type: application/x-www-form-urlencoded", body=body,
-    )  # fmt: skip
-    (item,) = TWILIO.parse(request, SOURCE)
-    entry = compose(item, ORIGIN, request.received_at, receipt_id)  # type: ignore[arg-type]  # a message, as we built it
-    return Recording(receipt=receipt, origin=ORIGIN, entries=[entry])
+async def _waiting(folder: Path) -> Specimen:
+    """One message that really was taken in, by the same source and for the same subscriptions, as it would wait."""
+    with tempfile.TemporaryDirectory() as place:
+        other = Path(place)
+        _emptied(folder, other)
+        pause(other, paused=True)
+        async with target("receiver", other):
+            load = Load([next(endless(os.urandom(8).hex()))], 1)
+            await load.run(PORT)
+            load.sound()
+        with opened(other) as database:
+            database.execute("UPDATE deliveries SET state = 'waiting', next_at = updated_at")
+            return Specimen(database)
 
 
-async def events(folder: Path) -> int:
-    return await _count(folder, "SELECT count(*) FROM events")
+def _emptied(folder: Path, other: Path) -> None:
+    """The same database without what it holds."""
+    with opened(other) as database:
+        database.execute("ATTACH ? AS full", [str(folder / "receiver.db")])
+        ((mark,),) = database.execute("PRAGMA full.application_id")
+        database.execute(f"PRAGMA application_id = {mark}")
+        schema = "SELECT sql FROM full.sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+        for (statement,) in database.execute(f"{schema} ORDER BY type = 'table' DESC").fetchall():
+            database.execute(statement)
+        for name in SHARED:
+            database.execute(f"INSERT INTO {name} SELECT * FROM full.{name}")
 
 
-async def succeeded(folder: Path) -> int:
-    return await _count(folder, "SELECT count(*) FROM deliveries WHERE state = 'succeeded'")
+def pause(folder: Path, *, paused: bool) -> None:
+    """Every subscription, or none."""
+    with opened(folder) as database:
+        database.execute("UPDATE subscriptions SET state = ?", ["paused" if paused else "active"])
 
 
-async def _count(folder: Path, sql: LiteralString) -> int:
-    database = await SqliteDatabase.open_reader(folder / "receiver.db")
-    try:
-        async with database.reading() as reader:
-            ((number,),) = await reader.fetch(sql)
-            return int(number)
-    finally:
-        await database.close()
+def events(folder: Path) -> int:
+    return _count(folder, "SELECT count(*) FROM events")
+
+
+def deliveries(folder: Path, state: str = "") -> int:
+    """All, or those in one state."""
+    return _count(folder, "SELECT count(*) FROM deliveries" + (f" WHERE state = '{state}'" if state else ""))
+
+
+def unsent(folder: Path) -> int:
+    """Deliveries that are neither made nor held."""
+    return _count(folder, "SELECT count(*) FROM deliveries WHERE state NOT IN ('succeeded', 'held')")
+
+
+def _count(folder: Path, sql: str) -> int:
+    with opened(folder) as database:
+        ((number,),) = database.execute(sql)
+        return int(number)

@@ -9,7 +9,8 @@ import uvicorn
 import uvloop
 
 from receiver.app import create_app
-from receiver.server import BoundedProtocol, freeze, run
+from receiver.protocol import BoundedProtocol
+from receiver.server import freeze, run
 from receiver.settings import load
 
 

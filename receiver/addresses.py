@@ -1,4 +1,4 @@
-"""Which hosts and addresses may be called: the table of forbidden ones and what EGRESS_ALLOW opens. Pure.
+"""Which hosts and addresses may be called: the table of forbidden ones and what RECEIVER_EGRESS_ALLOW opens. Pure.
 
 `egress` asks when a subscription is made, and before every connect.
 """
@@ -87,7 +87,8 @@ class Guard:
         what = _forbidden(address)
         if what is None or any(address in network for network in self._allow):
             return None
-        return f"{address} is not on the public internet ({what}); EGRESS_ALLOW={ip_network(address)} would allow it"
+        setting = f"RECEIVER_EGRESS_ALLOW={ip_network(address)}"
+        return f"{address} is not on the public internet ({what}); {setting} would allow it"
 
 
 def reached_by(address: Address) -> Iterator[Address]:

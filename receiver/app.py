@@ -9,10 +9,11 @@ import os
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, MutableMapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -21,9 +22,12 @@ import httpx2
 from receiver import __version__
 from receiver.api import create_api
 from receiver.api.context import Context
-from receiver.delivery.dispatcher import Dispatcher, Pace
-from receiver.egress import Guard, Transport
-from receiver.intake.http import Receive, Send
+from receiver.delivery.dispatcher import Dispatcher
+from receiver.delivery.handshake import Consent, NoConsent, ask_consent
+from receiver.delivery.lanes import Lanes, Pace
+from receiver.delivery.recover import Jobs
+from receiver.egress import Guard, Transport, destination
+from receiver.intake.http import RawHeaders, Receive, Send, Whole
 from receiver.intake.receive import Intake
 from receiver.observe import Counters, Health, log
 from receiver.settings import Settings
@@ -31,7 +35,7 @@ from receiver.sms.timestamps import SECOND
 from receiver.storage import events, keys, sources
 from receiver.storage.batch import Batch, Operation
 from receiver.storage.catalog import Catalog
-from receiver.storage.database import CannotStart, StorageError, Unavailable
+from receiver.storage.database import Broken, CannotStart, StorageError, Unavailable
 from receiver.storage.deliveries import Attempt
 from receiver.storage.ids import Ids
 from receiver.storage.keys import Key
@@ -40,6 +44,9 @@ from receiver.storage.ownership import Ownership
 from receiver.storage.record import Recorded, Recorder, Recording
 from receiver.storage.sqlite import SqliteDatabase
 from receiver.storage.subscriptions import Subscription
+from receiver.storage.watch import Limits, watch
+from receiver.throttle import Throttle
+from receiver.vendors.contract import Answer
 
 DRAIN_SECONDS = 20.0
 
@@ -74,9 +81,13 @@ class App:
         self.health = Health()
         self.ids = Ids(world.clock, world.entropy)
         self.catalog = Catalog()
+        self.throttle = Throttle(world.monotonic)
+        self.origin = urlsplit(settings.public_url).hostname or ""
+        """The name under which subscribers hear of us."""
         self._refusals: dict[str, int] = {}
         self.failed = asyncio.Event()
         """Set when the database can no longer be trusted: the process must end and recover at its next start."""
+        self.limits = Limits()
         self.first_key: str | None = None
         """The key made at the very first start, to be shown once."""
 
@@ -85,6 +96,10 @@ class App:
             await self._intake(scope, receive, send)
         else:
             await self._api(scope, receive, send)
+
+    def straight(self, whole: Whole, answered: Callable[[Answer, RawHeaders], None]) -> bool:
+        """A vendor's request that came in one piece, past ASGI; False when it must be called with it."""
+        return self._intake.straight(whole, answered)
 
     async def owner(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["receiver.owner"] = True
@@ -101,13 +116,15 @@ class App:
             stack.enter_context(Ownership(settings.database_path, settings.lock_wait))
             database = await SqliteDatabase.open(settings.database_path)
             stack.push_async_callback(database.close)
-            await migrate(database, self.world.clock)
             stack.push_async_callback(self.transport.aclose)
-            self._build(database)
-            await self._recall()
+            with _making_ready(settings.database_path):
+                await migrate(database, self.world.clock)
+                self._build(database)
+                await self._recall()
             await stack.enter_async_context(self._running(dispatch=dispatch))
             if dispatch:
-                await self._make_first_key()
+                with _making_ready(settings.database_path):
+                    await self._make_first_key()
             yield self
 
     @asynccontextmanager
@@ -130,31 +147,40 @@ class App:
     def _build(self, database: SqliteDatabase) -> None:
         settings, world = self.settings, self.world
         self.database = database
-        self.batch = Batch(database)
+        self.batch = Batch(database, patience=self.limits.late)
+        pace = Pace(
+            schedule=settings.retry_schedule,
+            timeout=settings.delivery_timeout,
+            concurrency=settings.delivery_concurrency,
+            disable_after=settings.disable_after,
+        )
+        user_agent = f"receiver/{__version__}"
+        lanes = Lanes(self.catalog, pace, user_agent=user_agent, origin=self.origin, monotonic=world.monotonic)
+        recorder = Recorder(self.catalog, self.ids, world.clock, lanes.room)
         self.dispatcher = Dispatcher(
             catalog=self.catalog,
+            lanes=lanes,
             batch=self.batch,
             transport=self.transport,
-            pace=Pace(
-                schedule=settings.retry_schedule,
-                timeout=settings.delivery_timeout,
-                concurrency=settings.delivery_concurrency,
-            ),
-            user_agent=f"receiver/{__version__}",
+            pace=pace,
             clock=world.clock,
             monotonic=world.monotonic,
             chance=world.chance,
             count=self.counters.increment,
+            tell=recorder.tell,
         )
-        recorder = Recorder(self.catalog, self.ids, world.clock, self.dispatcher.room)
-        self._recording: Operation[Recording, Recorded] = Operation(recorder.record, self.dispatcher.hand_over)
+        self._recording: Operation[Recording, Recorded] = Operation(recorder.record, self._recorded, _held)
+        self.jobs = Jobs(
+            batch=self.batch, catalog=self.catalog, ids=self.ids, clock=world.clock, wake_lane=self.dispatcher.wake
+        )
         self._intake = Intake(
             doors=self.catalog,
-            record=partial(self.batch.submit, self._recording),
+            record=partial(self.batch.put, self._recording),
             new_id=self.ids.new,
             clock=world.clock,
             count=self.counters.increment,
             refused=self._note_refusal,
+            failed=self.throttle.failed,
             public_url=settings.public_url,
             prefix=tuple(step.encode() for step in urlsplit(settings.public_url).path.split("/") if step),
             max_body_bytes=settings.max_body_bytes,
@@ -176,11 +202,28 @@ class App:
             guard=Guard(settings.egress_allow),
             ping=self._ping,
             wake=self.dispatcher.wake,
+            ask_consent=self._ask_consent,
+            jobs_woken=self.jobs.wake,
             causes=self.health.causes,
+            failed=self.throttle.failed,
         )
+
+    def _recorded(self, committed: Sequence[Recorded]) -> None:
+        self.dispatcher.hand_over([item.outgoing for item in committed])
 
     async def _ping(self, subscription: Subscription) -> Attempt:
         return await self.dispatcher.ping(subscription, self.ids.new("evt"))
+
+    async def _ask_consent(self, subscription: Subscription) -> Consent | NoConsent:
+        rate = subscription.rate_per_second
+        return await ask_consent(
+            self.transport,
+            destination(subscription.url),
+            origin=self.origin,
+            rate_per_minute=None if rate is None else max(1, round(rate * 60)),
+            headers=[(name.lower().encode(), value.encode()) for name, value in subscription.headers.items()],
+            deadline=self.settings.delivery_timeout,
+        )
 
     async def _recall(self) -> None:
         """What an earlier run left: the newest id, below which none may be made, and the catalog."""
@@ -193,13 +236,16 @@ class App:
         self._minor: set[asyncio.Task[None]] = set()
         running = [asyncio.create_task(self._commit())]
         if dispatch:
-            running.append(asyncio.create_task(self._send()))
+            running += [asyncio.create_task(self._send()), asyncio.create_task(self.jobs.run())]
+        watching = asyncio.create_task(watch(self.batch, self.health, self.limits, self.failed.set))
         try:
             yield
         finally:
+            await self.jobs.stop()
             await self.dispatcher.stop(DRAIN_SECONDS)
             self.batch.close()
             await asyncio.gather(*running, *self._minor, return_exceptions=True)
+            watching.cancel()
 
     async def _commit(self) -> None:
         try:
@@ -251,6 +297,20 @@ class App:
             log("refusal.not_noted", level="warning", exc=error, source_id=source_id)
 
 
+@contextmanager
+def _making_ready(database: Path) -> Iterator[None]:
+    """A database that fails before anything is served is one that cannot be started with."""
+    try:
+        yield
+    except (Unavailable, Broken) as error:
+        raise CannotStart(f"{database}: cannot be made ready ({error})") from error
+
+
+def _held(recording: Recording) -> int:
+    """Bytes that a request holds while it waits for its commit."""
+    return len(recording.receipt.headers) + len(recording.receipt.body)
+
+
 def create_app(
     settings: Settings, *, world: World | None = None, transport: httpx2.AsyncBaseTransport | None = None
 ) -> App:
@@ -261,7 +321,7 @@ def create_app(
 def _transport(settings: Settings) -> Transport:
     return Transport(
         Guard(settings.egress_allow),
-        deadline=settings.delivery_timeout,
-        connections=settings.delivery_concurrency,
+        deadline=None,  # `post` has one
+        connections=2 * settings.delivery_concurrency,  # those that hang leave room for one of every other lane
         connections_per_host=settings.delivery_concurrency,
     )

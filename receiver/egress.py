@@ -9,20 +9,22 @@ import asyncio
 import re
 import socket
 import ssl
-import threading
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
-from errno import EACCES, EADDRNOTAVAIL, ETIMEDOUT
-from functools import lru_cache
+from errno import EACCES
+from functools import lru_cache, partial
+from typing import Any
 
 import aiohttp
 import httpx2
 import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
+from aiohttp.http import HttpProcessingError, RawResponseMessage
+from aiohttp.streams import StreamReader
 
 from receiver import __version__
 from receiver.addresses import BadDestination, Guard, check_host
+from receiver.names import LookUps, Resolve, address_of, ask_system
 
 __all__ = [
     "BadDestination",
@@ -38,13 +40,13 @@ __all__ = [
 
 ANSWER_BYTES = 4096
 MAX_URL_CHARS = 4096
+PIECE = 4096
+MAX_READ = 256 * 1024
+MAX_INTERIM = 16
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*):(?://(?P<authority>[^/?]*)(?P<target>.*))?.*")
 _AUTHORITY = re.compile(r"(?P<host>\[[^\[\]]*\]|[^:\[\]]*)(?::(?P<port>[0-9]{1,5}))?")
 _UNSENDABLE = re.compile(r"[\x00-\x20\x7f\\]")
-
-Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""(host, port) to its addresses as text; raises OSError."""
 
 
 class ForbiddenDestination(httpx2.ConnectError):
@@ -115,69 +117,25 @@ def check_url(url: str, guard: Guard) -> None:
 
 
 class Names(AbstractResolver):
-    """Host names to the addresses that may be called. A name with any forbidden address is refused.
+    """What aiohttp asks for the addresses of a name. A name with any forbidden address is refused."""
 
-    System look-ups block a thread for as long as the name servers are silent, so there are `slots` of them, one a
-    name; a name that was slow before has to wait for one of `slow_slots`, and cannot take the others' place.
-    """
-
-    def __init__(
-        self, guard: Guard, resolve: Resolve, *, deadline: float, slots: int = 32, slow_slots: int = 8
-    ) -> None:
+    def __init__(self, guard: Guard, look_ups: LookUps) -> None:
         self._guard = guard
-        self._resolve = resolve
-        self._deadline = deadline
-        self._slots = asyncio.Semaphore(slots)
-        self._slow_slots = asyncio.Semaphore(slow_slots)
-        self._running: dict[str, asyncio.Task[Sequence[str]]] = {}
-        self._slow: dict[str, None] = {}
+        self._look_ups = look_ups
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        """Raises AddressRefused, or another OSError when there is no address within the deadline."""
+        """Raises AddressRefused, or another OSError when there is no address."""
         del family
-        addresses = await self._in_time(host, port)
-        if not addresses:
-            raise OSError(EADDRNOTAVAIL, "the name has no addresses")
+        addresses = await self._look_ups.addresses(host, port)
         for address in addresses:
             if refusal := self._guard.refusal(address):
                 raise AddressRefused(EACCES, refusal)
         return [_result(host, port, address) for address in addresses]
 
     async def close(self) -> None:
-        tasks = list(self._running.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-    async def _in_time(self, host: str, port: int) -> Sequence[str]:
-        if host not in self._running:
-            task = self._running[host] = asyncio.create_task(self._look_up(host, port))
-            task.add_done_callback(lambda _: self._running.pop(host))
-        try:
-            async with asyncio.timeout(self._deadline):
-                return await asyncio.shield(self._running[host])
-        except TimeoutError:
-            raise OSError(ETIMEDOUT, f"the name servers did not answer within {self._deadline:g} s") from None
-        except UnicodeError:
-            raise OSError(EACCES, "not a name that DNS could hold") from None
-
-    async def _look_up(self, host: str, port: int) -> Sequence[str]:
-        now = asyncio.get_running_loop().time
-        async with self._slow_slots if host in self._slow else self._slots:
-            started = now()
-            try:
-                return await self._resolve(host, port)
-            finally:
-                self._slow.pop(host, None)
-                if now() - started >= self._deadline:
-                    self._remember_slow(host)
-
-    def _remember_slow(self, host: str) -> None:
-        self._slow[host] = None
-        if len(self._slow) > 10_000:
-            del self._slow[next(iter(self._slow))]
+        await self._look_ups.close()
 
 
 def _result(host: str, port: int, address: str) -> ResolveResult:
@@ -191,49 +149,70 @@ def _result(host: str, port: int, address: str) -> ResolveResult:
     )
 
 
-async def ask_system(host: str, port: int) -> Sequence[str]:
-    """Asks getaddrinfo in a daemon thread of its own: uvloop's pool has four for everybody, and an executor's threads
-    would hold up the exit of the process for as long as a name server is silent.
+class Answers(ResponseHandler):
+    """A connection that takes in no more than one answer needs, however fast the other side sends.
+
+    aiohttp parses everything that a read brings before anybody looks: a stream of short interim answers would stop
+    the event loop for seconds. So a read is parsed in pieces; after MAX_INTERIM answers to one request the connection
+    fails, after MAX_READ bytes it is read no further and the attempt meets its deadline.
     """
-    loop = asyncio.get_running_loop()
-    answer: asyncio.Future[Sequence[str]] = loop.create_future()
 
-    def settle(addresses: Sequence[str], error: Exception | None) -> None:
-        if answer.done():
-            return
-        if error is None:
-            answer.set_result(addresses)
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop)
+        self._answers = 0
+        self._taken = 0
+
+    def set_response_params(self, **params: Any) -> None:
+        """Called for each request."""
+        self._answers = self._taken = 0
+        super().set_response_params(**params)
+
+    def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
+        self._answers += 1
+        super().feed_data(data, size)
+
+    def data_received(self, data: bytes) -> None:
+        self._taken += len(data)
+        if self._taken <= PIECE:
+            super().data_received(data)
         else:
-            answer.set_exception(error)
+            self._in_pieces(data)
 
-    def ask() -> None:
-        addresses, error = _getaddrinfo(host, port)
-        with suppress(RuntimeError):  # the loop is closed, nobody waits
-            loop.call_soon_threadsafe(settle, addresses, error)
+    def _in_pieces(self, data: bytes) -> None:
+        if self._taken > MAX_READ and self.transport is not None and not self.transport.is_closing():
+            self.transport.pause_reading()
+            self.force_close()  # that is, no other request comes here
+        for start in range(0, len(data) or 1, PIECE):
+            super().data_received(data[start : start + PIECE])
+            if self._answers > MAX_INTERIM and self.transport is not None:
+                self.set_exception(HttpProcessingError(message="too many interim answers"))
+                self.transport.abort()
+            if self.exception() is not None:
+                return
 
-    threading.Thread(target=ask, name="name look-up", daemon=True).start()
-    return await answer
+    def close(self) -> None:
+        """At once: a subscriber that does not read could otherwise hold the socket until what is left is sent."""
+        self.abort()
 
 
-def _getaddrinfo(host: str, port: int) -> tuple[Sequence[str], Exception | None]:
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-    except (OSError, UnicodeError) as error:
-        return (), error
-    return list(dict.fromkeys([_address(sockaddr) for *_, sockaddr in found])), None
+class Connector(aiohttp.TCPConnector):
+    """Makes connections that are `Answers`; aiohttp has no public way to say so."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._factory = partial(_answers, asyncio.get_running_loop())
 
 
-def _address(sockaddr: tuple[object, ...]) -> str:
-    """The address of a socket address, an IPv6 one with its scope."""
-    scope = sockaddr[3] if len(sockaddr) > 3 else 0
-    return f"{sockaddr[0]}%{scope}" if scope and "%" not in str(sockaddr[0]) else str(sockaddr[0])
+def _answers(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
+    return Answers(loop)
 
 
 class Transport(httpx2.AsyncBaseTransport):
     """Sends one request over pooled connections and returns the start of its answer, read and closed.
 
     Raises httpx2's transport errors, or their subclasses above; no message holds the URL. `deadline` spans the whole
-    attempt, in seconds like all times here. The session is made on first use, inside the running loop.
+    attempt, in seconds like all times here; None where the caller has one, for a second timer is no small part of an
+    attempt. The session is made on first use, inside the running loop.
     """
 
     def __init__(
@@ -242,7 +221,7 @@ class Transport(httpx2.AsyncBaseTransport):
         *,
         resolve: Resolve | None = None,
         tls: ssl.SSLContext | None = None,
-        deadline: float = 20.0,
+        deadline: float | None = 20.0,
         connect_timeout: float = 5.0,
         dns_timeout: float = 5.0,
         dns_ttl: int = 10,
@@ -285,8 +264,8 @@ class Transport(httpx2.AsyncBaseTransport):
             await self._names.close()
 
     def _open(self) -> aiohttp.ClientSession:
-        self._names = Names(self._guard, self._resolve, deadline=self._dns_timeout)
-        connector = aiohttp.TCPConnector(
+        self._names = Names(self._guard, LookUps(self._resolve, deadline=self._dns_timeout))
+        connector = Connector(
             resolver=self._names,
             socket_factory=self._socket,
             ttl_dns_cache=self._dns_ttl,
@@ -301,14 +280,18 @@ class Transport(httpx2.AsyncBaseTransport):
             headers={"Accept": "*/*", "Accept-Encoding": "identity", "User-Agent": f"receiver/{__version__}"},
             auto_decompress=False,
             trust_env=False,
-            timeout=aiohttp.ClientTimeout(total=None, sock_connect=self._connect_timeout),
+            timeout=aiohttp.ClientTimeout(
+                total=None,
+                connect=self._dns_timeout + self._connect_timeout,  # aiohttp allows the other one anew for each address
+                sock_connect=self._connect_timeout,
+            ),
             read_bufsize=ANSWER_BYTES,
         )
         return self._session
 
     def _socket(self, info: aiohttp.AddrInfoType) -> socket.socket:
         family, kind, proto, _, sockaddr = info
-        if refusal := self._guard.refusal(_address(sockaddr)):
+        if refusal := self._guard.refusal(address_of(sockaddr)):
             raise AddressRefused(EACCES, refusal)
         return socket.socket(family, kind, proto)
 
@@ -317,7 +300,8 @@ class Transport(httpx2.AsyncBaseTransport):
             case aiohttp.ConnectionTimeoutError():
                 return httpx2.ConnectTimeout(f"no connection within {self._connect_timeout:g} s")
             case TimeoutError():
-                return httpx2.ReadTimeout(f"no whole answer within {self._deadline:g} s")
+                said = "in time" if self._deadline is None else f"within {self._deadline:g} s"
+                return httpx2.ReadTimeout(f"no whole answer {said}")
             case aiohttp.ClientConnectorError() | aiohttp.ClientConnectorCertificateError():
                 return _not_connected(error)
             case aiohttp.InvalidURL():

@@ -1,4 +1,4 @@
-"""uvicorn in process: two listeners, our own signals, and a protocol that bounds request heads.
+"""uvicorn in process: two listeners and our own signals.
 
 The world comes over TCP; the owner of the database over `<database>.sock`, mode 0600, where no key is needed.
 """
@@ -9,228 +9,32 @@ import os
 import signal
 import socket
 import sys
-from asyncio import Transport
+import threading
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
-import httptools
 import uvicorn
 import uvloop
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from receiver.app import App
-from receiver.intake.http import DISCARD_BYTES, DISCARD_SECONDS, WHOLE
+from receiver.connections import Connections, places
 from receiver.intake.proxies import TrustedProxies
 from receiver.observe import log
+from receiver.protocol import Asgi, BoundedProtocol
 from receiver.storage.database import CannotStart
 
-HEAD_BYTES = 64 * 1024
-HEAD_SECONDS = 10.0
 DRAIN_SECONDS = 5
+END_SECONDS = 5.0
+"""What a process that has failed may still take to end by itself."""
 _BACKLOG = 2048
+_OWNERS = 64
+"""Connections to the owner's socket; they are no part of the world's."""
 _SOCKET_PATH_BYTES = 107 if sys.platform == "linux" else 103
 """What fits into `sun_path` before its closing NUL (unix(7))."""
-
-Asgi = Callable[[Any, Any, Any], Any]
-
-
-class BoundedProtocol(HttpToolsProtocol):
-    """What httptools and uvicorn leave open: limits on heads, upgrades that carry a body, and surplus bytes.
-
-    A head or trailer of more than `head_bytes`, or a head that is not whole in `head_seconds`, ends the connection.
-    Bytes that are not HTTP get 400, behind the answers to the requests before them.
-    """
-
-    head_bytes = HEAD_BYTES
-    head_seconds = HEAD_SECONDS
-    linger_seconds = DISCARD_SECONDS
-
-    _loose = 0
-    """Bytes since a request began or ended, or since its last piece of body: those of a head, or of trailers."""
-    _in_head = True
-    _upgrading = False
-    _refused = False
-    _unwanted: int | None = None
-    """How much more of a body is read although its answer, the last of this connection, is out."""
-    _deadline: asyncio.TimerHandle | None = None
-    _active: RequestResponseCycle | None = None
-    """The request that is being answered; `cycle` is the one that was read last."""
-
-    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as uvicorn narrows it
-        super().connection_made(transport)
-        self._await_head()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self._stop_waiting()
-        if self._active is not None and not self._active.response_complete:
-            self._active.disconnected = True
-            self._active.message_event.set()
-        super().connection_lost(exc)
-
-    def data_received(self, data: bytes) -> None:
-        self._unset_keepalive_if_required()
-        if self._refused:
-            return
-        self._loose += len(data)
-        self._feed(data)
-        if self._loose > self.head_bytes and not self.transport.is_closing():
-            self.transport.close()
-        elif self._in_head and self._loose and self._deadline is None:
-            self._await_head()
-
-    def on_message_begin(self) -> None:
-        self._loose = self._loose or 1
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        if self._loose > self.head_bytes and self._head_size() > self.head_bytes:
-            raise ValueError("head too large")
-        self._in_head = False
-        self._upgrading = self.parser.should_upgrade()
-        if self._deadline is not None:
-            self._stop_waiting()
-        super().on_headers_complete()
-
-    def on_body(self, body: bytes) -> None:
-        self._loose = 0
-        if self._unwanted is not None:
-            self._unwanted -= len(body)
-            if self._unwanted < 0:
-                self.transport.close()
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        if self._upgrading:
-            return
-        if self._deadline is not None:
-            self._stop_waiting()
-        self._in_head = True
-        self._loose = 0
-        self.scope[WHOLE] = True  # type: ignore[literal-required]  # a key of our own
-        super().on_message_complete()
-        if self._unwanted is not None:
-            self.transport.close()
-
-    def on_response_complete(self) -> None:
-        if self._active is not None:
-            cast("_Way", self._active.transport).flush()
-        super().on_response_complete()
-        if self._active is None or not self._active.response_complete:
-            return
-        if self._refused:
-            self._say_400()
-        elif not self._in_head and self._deadline is None:  # the rest of a body that nobody reads must end some time
-            self._await_head()
-
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Asgi) -> None:
-        self._active = cycle
-        cycle.transport = _Way(self, cycle)  # type: ignore[assignment]  # all that a cycle asks of a transport
-        super()._start_asgi_task(cycle, app)
-
-    def linger(self) -> None:
-        """Ends the connection when the client has said what it has to say of this request, within limits."""
-        if not self.transport.is_closing():
-            self._unwanted = DISCARD_BYTES
-            self._deadline = self.loop.call_later(self.linger_seconds, self._too_slow)
-
-    def _feed(self, data: bytes) -> None:
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserUpgrade as upgrade:
-            self._without_upgrade(data[upgrade.args[0] :])
-        except httptools.HttpParserError:
-            self._refuse()
-
-    def _without_upgrade(self, rest: bytes) -> None:
-        """No other protocol is spoken here, and a request that offers one is answered like any other.
-
-        httptools takes what follows such a head for the other protocol; a second parser reads it as the body it is.
-        """
-        self._upgrading = False
-        self.cycle.keep_alive = False
-        framing = [pair for pair in self.headers if pair[0] in (b"content-length", b"transfer-encoding")]
-        name, value = framing[0] if framing else (b"content-length", b"0")
-        self.parser = httptools.HttpRequestParser(_Body(self.on_body, self.on_message_complete))
-        self._feed(b"POST / HTTP/1.1\r\nconnection: close\r\n%b: %b\r\n\r\n%b" % (name, value, rest))
-
-    def _refuse(self) -> None:
-        self._refused = True
-        log("request.malformed", level="debug")
-        active = self._active
-        if active is None or active.response_complete or active.more_body:
-            self._say_400()
-        elif self.pipeline and self.pipeline[0][0].more_body:
-            self.pipeline.popleft()
-
-    def _say_400(self) -> None:
-        if not self.transport.is_closing():
-            self.send_400_response("Not a valid HTTP request.")
-
-    def _head_size(self) -> int:
-        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
-
-    def _await_head(self) -> None:
-        self._deadline = self.loop.call_later(self.head_seconds, self._too_slow)
-
-    def _stop_waiting(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-            self._deadline = None
-
-    def _too_slow(self) -> None:
-        self._deadline = None
-        if not self.transport.is_closing():
-            self.transport.close()
-
-
-class _Way:
-    """One answer's way out. Its head waits for its body, so that both leave in one segment.
-
-    Closed with bytes unread, a connection is reset, and its client never sees the answer (RFC 9112 section 9.6).
-    """
-
-    __slots__ = ("_begun", "_cycle", "_head", "_protocol")
-
-    def __init__(self, protocol: BoundedProtocol, cycle: RequestResponseCycle) -> None:
-        self._protocol = protocol
-        self._cycle = cycle
-        self._begun = False
-        self._head = b""
-
-    def write(self, data: bytes) -> None:
-        if self._begun:
-            self._protocol.transport.write(self._head + data)
-            self._head = b""
-        elif self._cycle.response_started:
-            self._begun, self._head = True, data
-        else:  # 100 Continue
-            self._protocol.transport.write(data)
-
-    def flush(self) -> None:
-        """Sends a head without a body."""
-        if self._head:
-            self.write(b"")
-
-    def is_closing(self) -> bool:
-        return self._protocol.transport.is_closing()
-
-    def close(self) -> None:
-        self.flush()
-        if self._cycle.more_body:
-            self._protocol.linger()
-        else:
-            self._protocol.transport.close()
-
-
-@dataclass(frozen=True, slots=True)
-class _Body:
-    """All that a parser has to tell of when the head is known."""
-
-    on_body: Callable[[bytes], None]
-    on_message_complete: Callable[[], None]
 
 
 class _Server(uvicorn.Server):
@@ -260,13 +64,18 @@ async def serve(app: App, started: Callable[[str, Path], None]) -> int:
     listened on.
     """
     path = app.settings.database_path.with_name(app.settings.database_path.name + ".sock")
-    async with app.lifespan():
-        with tcp(app.settings.host, app.settings.port) as world, _owners(path) as owner:
-            async with listening(app, world, owner) as listens:
-                _on_signals(listens)
-                freeze()
-                started(address(world), path)
-                await _until_over(app, listens)
+    ending = asyncio.create_task(_end_anyway(app))
+    try:
+        async with app.lifespan():
+            with tcp(app.settings.host, app.settings.port) as world, _owners(path) as owner:
+                connections = Connections(places(app.settings.delivery_concurrency), app.counters.increment)
+                async with listening(app, world, owner, connections=connections) as listens:
+                    _on_signals(listens)
+                    freeze()
+                    started(address(world), path)
+                    await _until_over(app, listens)
+    finally:
+        ending.cancel()
     return 1 if app.failed.is_set() else 0
 
 
@@ -277,12 +86,18 @@ async def listening(
     owner: socket.socket | None = None,
     *,
     protocol: type[BoundedProtocol] = BoundedProtocol,
+    connections: Connections | None = None,
 ) -> AsyncIterator[Listening]:
     """An app that runs is called over its sockets: the world's and, without a key, the owner's."""
     trusting: Asgi = TrustedProxies(app, app.settings.trusted_proxies) if app.settings.trusted_proxies else app
-    doors = [(world, trusting)] + ([(owner, app.owner)] if owner else [])
-    servers = [_Server(_config(asgi, protocol)) for _, asgi in doors]
-    running = [asyncio.create_task(server.serve([sock])) for server, (sock, _) in zip(servers, doors, strict=True)]
+    straight = None if app.settings.trusted_proxies else app.straight  # who calls is for the proxies' word to say
+    protocols = [partial(protocol, connections=connections or Connections(), straight=straight)]
+    doors = [(world, trusting)]
+    if owner is not None:
+        protocols.append(partial(protocol, connections=Connections(_OWNERS)))
+        doors.append((owner, app.owner))
+    servers = [_Server(_config(door[1], made)) for door, made in zip(doors, protocols, strict=True)]
+    running = [asyncio.create_task(server.serve([door[0]])) for server, door in zip(servers, doors, strict=True)]
     listens = Listening(servers, running)
     try:
         yield listens
@@ -297,7 +112,12 @@ def run(app: Callable[[], App], started: Callable[[str, Path], None]) -> int:
     async def main() -> int:
         return await serve(app(), started)
 
-    return uvloop.run(main())
+    code = uvloop.run(main())
+    if code:  # what is still to be said goes to a pipe that nobody may read
+        ending = threading.Timer(END_SECONDS, os._exit, (code,))
+        ending.daemon = True
+        ending.start()
+    return code
 
 
 def freeze() -> None:
@@ -305,6 +125,20 @@ def freeze() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 50, 100)
+
+
+async def _end_anyway(app: App) -> None:
+    """A thread that waits for a disk keeps the interpreter from ending, so the process is ended some time after it
+    has failed, however far it got.
+    """
+    await app.failed.wait()
+    ending = threading.Timer(END_SECONDS, os._exit, (1,))
+    ending.daemon = True
+    ending.start()
+    try:
+        await asyncio.Future()
+    finally:
+        ending.cancel()  # it has ended by itself
 
 
 async def _until_over(app: App, listens: Listening) -> None:
@@ -327,11 +161,11 @@ def _on_signals(listens: Listening) -> None:
         loop.add_signal_handler(number, stop, number)
 
 
-def _config(app: Asgi, protocol: type[BoundedProtocol]) -> uvicorn.Config:
+def _config(app: Asgi, protocol: Callable[..., BoundedProtocol]) -> uvicorn.Config:
     return uvicorn.Config(
         app,
         interface="asgi3",  # it would take a bound method for ASGI 2
-        http=protocol,
+        http=cast("type[BoundedProtocol]", protocol),  # it is called, and nothing else
         ws="none",
         lifespan="off",
         log_config=None,
@@ -380,7 +214,9 @@ def _owners(path: Path) -> Iterator[socket.socket | None]:
 
 
 def unix(path: Path) -> socket.socket:
-    """The owner's socket, private from its first moment; one left by an earlier owner is replaced."""
+    """The owner's socket, private from its first moment; one left by an earlier owner is replaced, and nothing else."""
+    if path.exists() and not path.is_socket():
+        raise CannotStart(f"{path}: is in the way of the owner's socket and is none; move it")
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     before = os.umask(0o177)
     try:

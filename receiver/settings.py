@@ -181,6 +181,12 @@ class Settings(BaseModel):
     delivery_concurrency: int = Field(
         256, ge=1, le=10_000, description="attempts under way at once, over all subscriptions of the process"
     )
+    disable_after: Seconds = Field(
+        5 * 86_400.0,
+        ge=1,
+        le=90 * 86_400,
+        description="a subscription is disabled after nothing but failures for so long",
+    )
     lock_wait: Seconds = Field(
         1.0, le=600, description="how long a start waits for another process to let go of the database"
     )

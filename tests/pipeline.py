@@ -247,10 +247,15 @@ def _built(database: Database, batch: Batch, room: Callable[[str], int], doors: 
     ids = Ids(clock, bytes)
     catalog = Catalog()
     recorded: list[Recorded] = []
-    operation: Operation[Recording, Recorded] = Operation(Recorder(catalog, ids, clock, room).record, recorded.extend)
+
+    def any_room(subscription_id: str, *, urgent: bool) -> int:
+        return room(subscription_id)
+
+    recorder = Recorder(catalog, ids, clock, any_room)
+    operation: Operation[Recording, Recorded] = Operation(recorder.record, recorded.extend)
     intake = Intake(
         doors=doors or OneDoor(),
-        record=lambda recording: batch.submit(operation, recording),
+        record=lambda recording: batch.put(operation, recording),
         new_id=ids.new,
         clock=clock,
         count=count,

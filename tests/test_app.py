@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import os
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -11,14 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
-import pytest
 from standardwebhooks import Webhook
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
 from receiver.app import App, World, create_app
 from receiver.settings import Settings
-from receiver.storage.batch import Operation
-from receiver.storage.database import Broken, CannotStart, Transaction
+from receiver.storage.database import Transaction
 from tests.delivery.dispatching import Clock, Gate, Subscribers, answers, in_turn, quiet, until
 
 KEY = "an-admin-key-of-the-settings"
@@ -273,95 +270,6 @@ async def test_a_command_s_app_sends_nothing_and_makes_no_key(tmp_path: Path) ->
     async with running(tmp_path) as it:
         await finished(it)
         assert len(it.subscribers.sent) == 1
-
-
-async def test_a_second_app_on_the_same_file_refuses_naming_the_holder(tmp_path: Path) -> None:
-    async with running(tmp_path) as it:
-        with pytest.raises(CannotStart, match=rf"in use by process {os.getpid()}$"):
-            async with running(tmp_path):
-                pass
-        assert (await asked(it, KEY)).status_code == 200
-    async with running(tmp_path):
-        pass
-
-
-async def test_a_file_of_another_kind_is_refused_and_left_as_it_is(tmp_path: Path) -> None:
-    (tmp_path / "receiver.db").write_bytes(b"a letter, not a database")
-    with pytest.raises(CannotStart, match="is not a SQLite database"):
-        async with running(tmp_path):
-            pass
-    assert (tmp_path / "receiver.db").read_bytes() == b"a letter, not a database"
-
-
-async def test_a_broken_database_ends_the_app(tmp_path: Path) -> None:
-    async def breaks(_transaction: Transaction) -> None:
-        raise Broken("disk I/O error")
-
-    async with running(tmp_path) as it:
-        source = await it.source()
-        with pytest.raises(Broken):
-            await it.app.batch.write(breaks)
-        await asyncio.wait_for(it.app.failed.wait(), 1.0)
-        assert (await it.client.get("/readyz")).status_code == 503
-        refused = await it.vendor(source["url"])
-        assert (refused.status_code, "retry-after" in refused.headers) == (503, True)
-
-
-async def test_whatever_ends_the_committing_ends_the_app(tmp_path: Path) -> None:
-    """Else it would go on listening and answer 503 to everybody for ever."""
-
-    async def fine(_transaction: Transaction, items: Sequence[None]) -> Sequence[None]:
-        return items
-
-    def bug(_results: Sequence[None]) -> None:
-        raise RuntimeError("a bug in whoever is told of commits")
-
-    async with running(tmp_path) as it:
-        await it.app.batch.submit(Operation(fine, bug), None)
-        await asyncio.wait_for(it.app.failed.wait(), 1.0)
-        assert "database" in (await it.client.get("/readyz")).text
-
-
-async def test_a_dispatcher_that_fails_ends_the_app(tmp_path: Path) -> None:
-    class Stuck(Clock):
-        def __call__(self) -> int:
-            if self.now < 0:
-                raise RuntimeError("a bug on the way out")
-            return self.now
-
-    clock = Stuck()
-    async with running(tmp_path, clock) as it:
-        await it.source()
-        subscription = await it.subscription()
-        clock.now = -1
-        with pytest.raises(RuntimeError):
-            it.app.dispatcher.wake(subscription["id"])
-        clock.now = Clock().now
-        it.app.dispatcher.wake(subscription["id"])
-        clock.now = -1
-        await asyncio.wait_for(it.app.failed.wait(), 1.0)
-        clock.now = Clock().now
-
-
-async def test_a_start_whose_database_is_busy_begins_to_send_as_soon_as_it_is_free(tmp_path: Path) -> None:
-    app = create_app(settings(tmp_path), transport=(subscribers := Subscribers(Clock())))
-    async with app.lifespan(dispatch=False):
-        client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost")
-        async with client:
-            it = Running(app, subscribers, Clock(), client)
-            source = await it.source()
-            await it.subscription()
-            assert (await it.vendor(source["url"])).status_code == 200
-            other = sqlite3.connect(tmp_path / "receiver.db", isolation_level=None)
-            other.execute("BEGIN IMMEDIATE")
-            sending = asyncio.create_task(app._send())
-            await asyncio.sleep(1.1)
-            assert not sending.done()
-            other.execute("ROLLBACK")
-            other.close()
-            await it_got(it, 1)
-            await finished(it)
-    await asyncio.wait_for(sending, 1.0)
 
 
 async def test_refusals_are_noted_on_the_source_once_a_second_at_most(tmp_path: Path) -> None:

@@ -4,14 +4,14 @@ import asyncio
 import sys
 from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
-from receiver.storage.database import CannotStart, Transaction
-from tests.delivery.dispatching import until
-from tests.test_app import Running, running
+from receiver.storage.database import CannotStart, Database, Reader, Transaction, Unavailable
+from tests.delivery.dispatching import Gate, until
+from tests.test_app import Running, finished, running
 
 HOLD = """
 import sqlite3, sys
@@ -81,6 +81,54 @@ async def test_with_a_foreign_lock_vendors_come_back_later_and_nothing_is_lost(t
             assert await seen(it) == []
         assert (await it.vendor(source["url"], MessageSid="SM1")).status_code == 200
         assert await seen(it) == ["SM1"]
+
+
+class Full:
+    """A database that is full from where it is told to be; `tries` counts the transactions that then fail."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self.full = False
+        self.tries = 0
+
+    def reading(self) -> AbstractAsyncContextManager[Reader]:
+        return self._database.reading()
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator[Transaction]:
+        async with self._database.writing() as transaction:
+            yield transaction
+            if self.full:
+                self.tries += 1
+                raise Unavailable("database or disk is full")
+
+    async def close(self) -> None:
+        await self._database.close()
+
+
+async def test_while_nothing_can_be_written_deliveries_pause_and_each_is_sent_once(tmp_path: Path) -> None:
+    async with running(tmp_path) as it:
+        database = it.app.batch._database = Full(it.app.database)
+        gate = it.subscribers.behaviours["a"] = Gate()
+        source = await it.source()
+        await it.subscription()
+        for number in range(5):
+            assert (await it.vendor(source["url"], MessageSid=f"SM{number}")).status_code == 200
+        await until(lambda: bool(it.subscribers.sent))
+        database.full = True
+        gate.opened.set()  # what was sent succeeds, and cannot be noted
+        await until(lambda: database.tries > 0)
+        database.tries = 0
+        await asyncio.sleep(1.5)
+        assert database.tries <= 60  # of five deliveries; one that spins tries some thousand times
+        database.full = False
+        async with asyncio.timeout(30):  # it looks again after a pause
+            while len(it.subscribers.sent) < 5:  # noqa: ASYNC110 — what is waited for is a state, not an event
+                await asyncio.sleep(0.01)
+        await finished(it)
+        assert len(it.subscribers.sent) == 5
+        states = await it.fetch("SELECT state, count(*) FROM deliveries GROUP BY state")
+        assert states == [("succeeded", 5)]
 
 
 async def test_a_start_under_a_foreign_lock_ends_with_one_clear_line(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ def test_without_anything_the_documented_defaults_hold():
         "RECEIVER_RETRY_SCHEDULE": "5s,5m,30m,2h,5h,10h,14h,20h,24h",
         "RECEIVER_DELIVERY_TIMEOUT": "20s",
         "RECEIVER_DELIVERY_CONCURRENCY": "256",
+        "RECEIVER_DISABLE_AFTER": "120h",
         "RECEIVER_LOCK_WAIT": "1s",
         "RECEIVER_LOG_LEVEL": "info",
         "RECEIVER_LOG_FORMAT": "text",
@@ -115,7 +116,7 @@ def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path):
         ("RECEIVER_PORT_FILE", ""),
         ("RECEIVER_", ""),
         ("RECEIVER_RETENTION_EVENTS", ""),
-        ("RECEIVER_DISABLE_AFTER", ""),
+        ("RECEIVER_RETENTION_RECEIPTS", ""),
     ],
 )
 def test_an_unknown_name_is_an_error(name: str, hint: str):

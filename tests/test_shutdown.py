@@ -227,5 +227,5 @@ async def test_a_port_that_is_taken_is_told_and_the_database_let_go(tmp_path: Pa
 async def test_something_in_the_way_of_the_owner_s_socket_is_told_in_one_line(tmp_path: Path) -> None:
     (tmp_path / "receiver.db.sock").mkdir()
     app = create_app(settings(tmp_path), transport=Subscribers(Clock()))
-    with pytest.raises(CannotStart, match=r"receiver\.db\.sock: cannot be listened on"):
+    with pytest.raises(CannotStart, match=r"receiver\.db\.sock: is in the way of the owner's socket"):
         await serve(app, lambda _url, _owner: app.failed.set())

@@ -2,7 +2,8 @@
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,14 +11,19 @@ from typing import Any
 
 import httpx2
 
-from receiver.app import App, create_app
-from receiver.server import BoundedProtocol, listening, tcp, unix
+from receiver.app import App, World, create_app
+from receiver.connections import Connections
+from receiver.protocol import BoundedProtocol
+from receiver.server import listening, tcp, unix
 from receiver.settings import Settings
+from receiver.storage.database import Transaction
 from tests.delivery.dispatching import Clock, Subscribers
 
 KEY = "an-admin-key-of-the-settings"
 MOST = 200_000
 """Bytes of a body that are taken."""
+PATIENCE = 20.0
+"""Seconds after which a test is told that it hangs."""
 BODY = b'{"text": "hello", "from": "+447700900123", "to": "+447700900124"}'
 
 
@@ -50,10 +56,14 @@ class Wire:
         """A vendor's POST as it travels."""
         return raw("POST", target or self.path, f"Content-Length: {len(body)}", *headers) + body
 
-    async def make_source(self) -> str:
+    async def make_source(self, secret: str | None = None, **options: Any) -> str:
+        """The path of a new one; with a secret it wants that as a Bearer token."""
         names = {"text": "text", "from": "from", "to": "to"}
+        body: dict[str, Any] = {"vendor": "generic", "options": {"fields": names, **options}}
         async with owner_client(self.owner) as client:
-            answer = await client.post("/v1/sources", json={"vendor": "generic", "options": {"fields": names}})
+            answer = await client.post(
+                "/v1/sources", json=body | ({"credentials": {"secret": secret}} if secret else {})
+            )
         return "/in/" + str(answer.json()["url"]).partition("/in/")[2]
 
     async def fetch(self, sql: Any, *values: Any) -> Any:
@@ -76,7 +86,7 @@ class Connection:
 
     async def answer(self, method: str = "POST") -> tuple[int, dict[str, str], bytes]:
         """The next answer, with nothing read of what follows it."""
-        async with asyncio.timeout(5.0):
+        async with asyncio.timeout(PATIENCE):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
             headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head[1:] if line)}
             length = 0 if method == "HEAD" else int(headers.get("content-length", "0"))
@@ -85,7 +95,7 @@ class Connection:
     async def status(self) -> int:
         return (await self.answer())[0]
 
-    async def ended(self, seconds: float = 5.0) -> bytes:
+    async def ended(self, seconds: float = PATIENCE) -> bytes:
         """What comes until the other side closes."""
         async with asyncio.timeout(seconds):
             return await self.reader.read()
@@ -104,11 +114,14 @@ def chunked(*chunks: bytes) -> bytes:
 
 
 def owner_client(path: Path) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(transport=httpx2.AsyncHTTPTransport(uds=str(path)), base_url="http://owner")
+    return httpx2.AsyncClient(
+        transport=httpx2.AsyncHTTPTransport(uds=str(path)), base_url="http://owner", timeout=PATIENCE
+    )
 
 
 def world_client(port: int) -> httpx2.AsyncClient:
-    return httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers={"authorization": f"Bearer {KEY}"})
+    headers = {"authorization": f"Bearer {KEY}"}
+    return httpx2.AsyncClient(base_url=f"http://127.0.0.1:{port}", headers=headers, timeout=PATIENCE)
 
 
 def settings(folder: Path, **given: Any) -> Settings:
@@ -118,14 +131,20 @@ def settings(folder: Path, **given: Any) -> Settings:
 
 @asynccontextmanager
 async def wire(
-    folder: Path, *, protocol: type[BoundedProtocol] = BoundedProtocol, body_seconds: float = 10.0, **given: Any
+    folder: Path,
+    *,
+    protocol: type[BoundedProtocol] = BoundedProtocol,
+    body_seconds: float = 10.0,
+    connections: Connections | None = None,
+    monotonic: Callable[[], float] = time.monotonic,
+    **given: Any,
 ) -> AsyncIterator[Wire]:
-    app = create_app(settings(folder, **given), transport=Subscribers(Clock()))
+    app = create_app(settings(folder, **given), world=World(monotonic=monotonic), transport=Subscribers(Clock()))
     async with app.lifespan():
         app._intake = replace(app._intake, body_seconds=body_seconds, discard_seconds=0.5)
         world, owner = tcp(app.settings.host, 0), folder / "receiver.db.sock"
         port = world.getsockname()[1]
-        async with listening(app, world, unix(owner), protocol=protocol):
+        async with listening(app, world, unix(owner), protocol=protocol, connections=connections):
             made = Wire(app, port, owner)
             made.path = await made.make_source()
             try:
@@ -136,9 +155,27 @@ async def wire(
                 await asyncio.sleep(0.01)
 
 
+@asynccontextmanager
+async def held(app: App) -> AsyncIterator[None]:
+    """Until the end nothing is committed: a change of somebody else's takes its time."""
+    begun, over = asyncio.Event(), asyncio.Event()
+
+    async def change(_transaction: Transaction) -> None:
+        begun.set()
+        await over.wait()
+
+    writing = asyncio.create_task(app.batch.write(change))
+    await begun.wait()
+    try:
+        yield
+    finally:
+        over.set()
+        await asyncio.gather(writing, return_exceptions=True)
+
+
 def send_all_then_read(port: int, data: bytes) -> bytes:
     """A simple blocking client: it does not look at the answer before it has said everything."""
-    with socket.create_connection(("127.0.0.1", port), timeout=5.0) as client:
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as client:
         client.sendall(data)
         answer = b""
         while chunk := client.recv(65_536):

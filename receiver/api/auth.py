@@ -1,6 +1,7 @@
 """Who asks, and what they may: API keys as Bearer tokens (RFC 6750), the settings' own key, the owner's socket."""
 
 import hmac
+import math
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -49,10 +50,21 @@ async def authorize(context: Context, request: Request, scope: Scope | None) -> 
     """Raises Problem unless the request may do what needs `scope`; None needs no key."""
     if scope is None:
         return ANYBODY
-    principal = await _principal(context, request)
+    try:
+        principal = await _principal(context, request)
+    except Problem:
+        _hold_up(context, request)
+        raise
     if not principal.may(scope):
         raise Problem("forbidden_scope", f"This needs an API key with the scope {scope}.")
     return principal
+
+
+def _hold_up(context: Context, request: Request) -> None:
+    """Raises Problem when this peer fails too often. A valid key never comes here: an operator is not locked out."""
+    wait = context.failed(request.client.host if request.client else "")
+    if wait:
+        raise Problem("rate_limited", headers={"retry-after": str(math.ceil(wait))}) from None
 
 
 async def _principal(context: Context, request: Request) -> Principal:

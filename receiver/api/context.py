@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import TypeVar
 
 from receiver.api.problem import Problem
+from receiver.delivery.handshake import Consent, NoConsent
 from receiver.egress import Guard
 from receiver.storage.batch import Batch
 from receiver.storage.catalog import Catalog
@@ -12,6 +13,7 @@ from receiver.storage.database import Database, Transaction
 from receiver.storage.deliveries import Attempt
 from receiver.storage.ids import Ids
 from receiver.storage.subscriptions import Subscription
+from receiver.throttle import unlimited
 from receiver.vendors import VENDORS
 from receiver.vendors.contract import Vendor
 
@@ -26,7 +28,10 @@ class Context:
     admin_key   the settings' own key, valid while set
     ping        sends one test.ping now and returns the attempt
     wake        told of a subscription that has deliveries due in store
+    ask_consent asks a subscription's URL whether deliveries are welcome, with its headers and at its rate
+    jobs_woken  told of a job that was just asked for
     causes      why this process is not ready; empty when it is
+    failed      told of a peer without a valid key; for how many seconds it is told no more than 429, 0 for none
     """
 
     database: Database
@@ -42,6 +47,9 @@ class Context:
     ping: Callable[[Subscription], Awaitable[Attempt]]
     wake: Callable[[str], None]
     causes: Callable[[], Sequence[str]]
+    ask_consent: Callable[[Subscription], Awaitable[Consent | NoConsent]]
+    jobs_woken: Callable[[], None]
+    failed: Callable[[str], float] = unlimited
     vendors: Mapping[str, Vendor] = field(default_factory=lambda: VENDORS)
 
     async def write(self, change: Callable[[Transaction], Awaitable[Result]]) -> Result:

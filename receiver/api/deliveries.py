@@ -13,7 +13,7 @@ from receiver.api.shapes import Page, Time, shown, time, time_or_none
 from receiver.storage import deliveries, subscriptions
 from receiver.storage.database import Transaction
 
-State = Literal["waiting", "sending", "retrying", "held", "succeeded", "dead", "forbidden", "canceled"]
+State = Literal["queued", "waiting", "sending", "retrying", "held", "succeeded", "dead", "forbidden", "canceled"]
 
 _LIST = "deliveries"
 
@@ -31,6 +31,9 @@ class Delivery(BaseModel):
     state: str = Field(examples=list(deliveries.STATES))
     attempts_made: int
     next_at: Time | None = Field(description="when it is tried next")
+    missed: list[str] = Field(
+        description="events of its conversation that were given up right before it, the last ten at most"
+    )
     created_at: Time
     updated_at: Time
 
@@ -96,7 +99,7 @@ async def get(context: Context, call: Call[Nothing, Nothing]) -> Answer:
 
 
 async def retry(context: Context, call: Call[Nothing, Nothing]) -> Answer:
-    """Due at once, whatever became of it before, unless nothing would come of that."""
+    """Due at once with the whole schedule before it, whatever became of it, unless nothing would come of that."""
     now = context.clock()
 
     async def change(transaction: Transaction) -> deliveries.Delivery:
@@ -110,7 +113,10 @@ async def retry(context: Context, call: Call[Nothing, Nothing]) -> Answer:
             raise Problem("conflict", f"The subscription is {subscription.state}; set its `paused` to false first.")
         if row.state == "sending":
             raise Problem("conflict", "The delivery is being sent at this moment.")
-        return await deliveries.retry(transaction, call.id, now) or row
+        if row.state == "queued":
+            raise Problem("conflict", "The delivery stands behind another one of its conversation.")
+        await deliveries.reopen(transaction, [call.id], now)
+        return await deliveries.get(transaction, call.id) or row
 
     row = await context.write(change)
     context.wake(row.subscription_id)
@@ -137,6 +143,7 @@ def _shown(row: deliveries.Delivery) -> Delivery:
         state=row.state,
         attempts_made=row.attempts,
         next_at=time_or_none(row.next_at),
+        missed=row.missed.split(",") if row.missed else [],
         created_at=time(row.created_at),
         updated_at=time(row.updated_at),
     )

@@ -155,7 +155,7 @@ def _responses(operation: Operation[Any, Any], schemas: _Schemas) -> Iterable[tu
 
 
 def _headers(operation: Operation[Any, Any], status: int) -> Schema:
-    if status == 201:
+    if status in (201, 202):
         return {"Location": {"description": "where it is, absolute", "schema": _TEXT}}
     if issubclass(operation.query, Paged):
         return {"Link": {"description": 'the next page, rel="next", where there is one', "schema": _TEXT}}
@@ -171,7 +171,7 @@ def _problem(code: Code, schemas: _Schemas) -> Schema:
         "description": CODES[code][1],
         "content": {MEDIA_TYPE: {"schema": schemas.of(ProblemDetails, "serialization")}},
     }
-    if code == "unavailable":
+    if code in ("unavailable", "rate_limited"):
         described["headers"] = {"Retry-After": {"description": "seconds", "schema": _TEXT, "example": RETRY_AFTER}}
     if code == "unauthorized":
         described["headers"] = {"WWW-Authenticate": {"schema": _TEXT}}

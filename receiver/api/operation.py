@@ -73,7 +73,7 @@ class Operation(Generic[Query, Body]):
     def problem_codes(self) -> Sequence[Code]:
         found: list[Code] = ["invalid_input", "unavailable", *self.problems]
         if self.scope is not None:
-            found += ["unauthorized", "forbidden_scope"]
+            found += ["unauthorized", "forbidden_scope", "rate_limited"]
         if "{id}" in self.path:
             found.append("not_found")
         if self.takes_body:

@@ -24,7 +24,10 @@ CODES: Mapping[Code, tuple[int, str]] = {
     "method_not_allowed": (405, "This path does not take that method."),
     "conflict": (409, "The present state does not allow it."),
     "too_large": (413, "The body is larger than 256 KiB."),
-    "rate_limited": (429, "Too many requests."),
+    "rate_limited": (
+        429,
+        "Too many requests without a valid key came from this address; one with it is always served.",
+    ),
     "unavailable": (503, "This receiver cannot do it right now; try again later."),
 }
 _HEADERS: Mapping[Code, Mapping[str, str]] = {

@@ -1,12 +1,13 @@
 """What a subscription is made of, each field with its limit."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, WithJsonSchema
 
+from receiver.api.cursor import is_id
 from receiver.api.events import TypePattern
-from receiver.api.inputs import Input, Text
+from receiver.api.inputs import Input, Moment, Text
 from receiver.api.masks import NOTHING_TO_KEEP
 from receiver.api.problem import invalid
 from receiver.api.shapes import MASK
@@ -18,6 +19,7 @@ from receiver.sms.matching import Filter
 
 LONGEST_DELAY = 86_400 * 7
 LONGEST_OVERLAP = 86_400 * 7
+MOST_PER_SECOND = 10_000
 
 
 def _format(name: str) -> str:
@@ -32,6 +34,19 @@ def _secret(text: str) -> str:
     return text
 
 
+_MOMENT: TypeAdapter[int] = TypeAdapter(Moment)
+
+
+def _start(value: object) -> object:
+    """`now`, `beginning` and an event's id as they are, a time as unix microseconds."""
+    if value in ("now", "beginning") or (isinstance(value, str) and is_id(value, "evt")):
+        return value
+    try:
+        return _MOMENT.validate_python(value)
+    except ValueError:
+        raise ValueError("must be now, beginning, a time such as 2026-11-20T14:47:03Z, or the id of an event") from None
+
+
 Url = Annotated[Text, Field(min_length=1, max_length=MAX_URL_CHARS, examples=["https://example.com/hook"])]
 Types = Annotated[list[TypePattern], Field(min_length=1, max_length=100, examples=[["message.*"]])]
 Format = Annotated[str, AfterValidator(_format), Field(json_schema_extra={"enum": list(FORMATS)})]
@@ -41,11 +56,28 @@ Concurrency = Annotated[int, Field(ge=1, le=256)]
 Delay = Annotated[float, Field(ge=1, le=LONGEST_DELAY, allow_inf_nan=False)]
 Schedule = Annotated[list[Delay], Field(min_length=1, max_length=20, examples=[[5, 300, 1800]])]
 Description = Annotated[Text, Field(max_length=1000)]
+Ordered = Literal["conversation"]
+Rate = Annotated[float, Field(gt=0, le=MOST_PER_SECOND, allow_inf_nan=False)]
+Start = Annotated[
+    str | int,
+    BeforeValidator(_start),
+    WithJsonSchema({"type": "string", "examples": ["now", "beginning", "2026-11-20T14:47:03Z"]}),
+]
 
 _URL = "https, or http with a warning; kept byte for byte"
 _TYPES = "exact names, or prefixes with `*`; `*` is every type but test.ping"
 _HEADERS = "added to every delivery"
 _SCHEDULE = "seconds to wait after each failure; null for the receiver's own schedule"
+_ORDERED = (
+    "`conversation`: the events of one strictly in the order of the log, each only after the one before was taken or "
+    "given up, for events from then on; null for no order"
+)
+_RATE = "attempts a second, at most; null for no limit. What waits for that is not an attempt"
+_HANDSHAKE = "ask the URL by the CloudEvents webhook handshake whether deliveries are welcome, before it is saved"
+_START = (
+    "`now`; or `beginning`, a time of acceptance, or the id of an event: the log is gone through from there on, that "
+    "very event included, and what comes meanwhile follows in its turn"
+)
 
 
 class SubscriptionBody(Input):
@@ -56,7 +88,11 @@ class SubscriptionBody(Input):
     secret: Secret | None = Field(None, description="`whsec_` and base64 of 24 to 64 bytes; made where it is left out")
     headers: Headers = Field({}, description=_HEADERS)
     max_concurrency: Concurrency = Field(32, description="attempts at once")
+    rate_per_second: Rate | None = Field(None, description=_RATE)
+    ordered: Ordered | None = Field(None, description=_ORDERED)
     retry_schedule: Schedule | None = Field(None, description=_SCHEDULE)
+    handshake: bool = Field(default=False, description=_HANDSHAKE)
+    start: Start = Field("now", description=_START)
     paused: bool = False
     description: Description | None = None
 
@@ -72,7 +108,12 @@ class SubscriptionChange(Input):
     secret: Secret = Field(default_factory=str, description="at once and without overlap; see rotate-secret")
     headers: Headers = Field(default_factory=dict, description=_HEADERS)
     max_concurrency: Concurrency = Field(default_factory=int)
+    rate_per_second: Rate | None = Field(None, description=_RATE)
+    ordered: Ordered | None = Field(None, description=_ORDERED)
     retry_schedule: Schedule | None = Field(None, description=_SCHEDULE)
+    handshake: bool = Field(
+        default_factory=bool, description=_HANDSHAKE + "; asked again when it is set, and when the URL changes"
+    )
     paused: bool = Field(default_factory=bool, description="false also re-activates a disabled one")
     description: Description | None = None
 

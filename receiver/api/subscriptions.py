@@ -10,6 +10,7 @@ from receiver.api.context import Context
 from receiver.api.cursor import position_of, turn
 from receiver.api.deliveries import Attempt
 from receiver.api.inputs import Nothing, Paged
+from receiver.api.jobs import start_job
 from receiver.api.operation import Answer, Call, Operation, Operations
 from receiver.api.problem import Problem, invalid
 from receiver.api.shapes import MASK, Page, Time, masked, time, time_or_none
@@ -22,9 +23,11 @@ from receiver.api.subscription_body import (
     checked_headers,
     checked_secret,
 )
+from receiver.delivery.handshake import NoConsent
+from receiver.delivery.health import Health
 from receiver.delivery.signing import format_secret
 from receiver.sms.matching import Filter
-from receiver.storage import subscriptions
+from receiver.storage import conversations, jobs, subscriptions
 from receiver.storage.database import Transaction
 from receiver.storage.subscriptions import Backlog, Secret
 from receiver.storage.subscriptions import Subscription as Row
@@ -35,7 +38,10 @@ MAX_SECRETS = 5
 
 _LIST = "subscriptions"
 _SECRET_BYTES = 32
-_PLAIN = {"types", "filter", "format", "max_concurrency", "retry_schedule", "description"}
+_PLAIN = {
+    "types", "filter", "format", "max_concurrency", "rate_per_second", "ordered", "retry_schedule", "handshake",
+    "description",
+}  # fmt: skip
 _NOTHING_WAITS = Backlog(waiting=0, oldest_waiting_at=None)
 
 
@@ -52,12 +58,25 @@ class Subscription(BaseModel):
     secret: str = Field(examples=[MASK], description="shown when it was just made, masked ever after")
     headers: dict[str, str] = Field(description="values are masked")
     max_concurrency: int
+    rate_per_second: float | None
+    ordered: str | None = Field(examples=["conversation"])
     retry_schedule: list[float] | None
+    handshake: bool
+    allowed_per_minute: int | None = Field(description="what its URL allowed in the handshake; null for no limit")
     paused: bool
     description: str | None
     state: str = Field(examples=["active", "paused", "disabled"])
-    waiting: int = Field(description="deliveries that it is still owed")
+    disabled_by: str | None = Field(
+        examples=["failures", "gone", "answer"],
+        description="nothing but failures for too long, a 410, or an answer's `webhook-delivery: disable`",
+    )
+    catching_up: bool = Field(description="its `start` still goes through the log; see the job")
+    waiting: int = Field(description="deliveries that it is still owed; `held` ones are not among them")
     oldest_waiting_at: Time | None
+    failures: int = Field(description="in a row, since its last success")
+    failing_since: Time | None
+    last_error: str | None = Field(description="of the last failure in that row, as in attempts")
+    last_status: int | None
     last_success_at: Time | None
     created_at: Time
     updated_at: Time
@@ -70,13 +89,22 @@ class SubscriptionPage(Page[Subscription]):
 
 async def create(context: Context, call: Call[Nothing, SubscriptionBody]) -> Answer:
     row = _made(context, call.body)
+    async with context.database.reading() as reader:
+        job = await start_job(context, reader, row.id, call.body.start)
+    if row.handshake:
+        row = await _consenting(context, row, "/url")
+    row = replace(row, catching_up=job is not None)
 
     async def change(transaction: Transaction) -> None:
         if await subscriptions.count(transaction) >= MAX_SUBSCRIPTIONS:
             raise invalid("", f"there are {MAX_SUBSCRIPTIONS} subscriptions, which is the limit")
         await subscriptions.save(transaction, row)
+        if job is not None:
+            await jobs.insert(transaction, job)
 
     await context.reconfigure(change)
+    if job is not None:
+        context.jobs_woken()
     body = _shown(row, _NOTHING_WAITS, secret=row.secrets[0].value)
     location = f"{context.public_url}/v1/subscriptions/{row.id}"
     return Answer(status=201, body=body, headers={"location": location})
@@ -99,18 +127,59 @@ async def get(context: Context, call: Call[Nothing, Nothing]) -> Answer:
 
 
 async def patch(context: Context, call: Call[Nothing, SubscriptionChange]) -> Answer:
+    asked = await _asked_again(context, call.id, call.body)
+
     async def change(transaction: Transaction) -> Row:
         row = await subscriptions.get(transaction, call.id)
         if row is None:
             raise Problem("not_found")
-        changed = _changed(context, row, call.body)
+        changed = _agreed(row, _changed(context, row, call.body), call.body, asked)
         await subscriptions.save(transaction, changed)
+        if row.ordered and not changed.ordered:
+            await conversations.disband(transaction, row.id, changed.updated_at)
+        if row.state == "disabled" != changed.state:
+            changed = replace(changed, health=Health(lapsed=True))
+            subscriptions.save_health(transaction, {row.id: changed.health})
         return changed
 
     row = await context.reconfigure(change)
     if row.state == "active":
         context.wake(row.id)
     return await _answered(context, row)
+
+
+async def _asked_again(context: Context, subscription_id: str, body: SubscriptionChange) -> Row | None:
+    """The subscription as its URL consented to it, None where nobody had to be asked."""
+    if not {"url", "handshake"} & body.model_fields_set:
+        return None
+    row = await _existing(context, subscription_id)
+    changed = _changed(context, row, body)
+    if not _needs_consent(row, changed, body):
+        return None
+    return await _consenting(context, changed, "/url" if "url" in body.model_fields_set else "/handshake")
+
+
+def _agreed(row: Row, changed: Row, body: SubscriptionChange, asked: Row | None) -> Row:
+    """With the rate that was allowed; raises Problem when it changed so much while its URL was asked."""
+    if not changed.handshake:
+        return replace(changed, allowed_per_minute=None)
+    if not _needs_consent(row, changed, body):
+        return changed
+    if asked is None or asked.url != changed.url:
+        raise Problem("conflict", "The subscription was changed while its URL was asked; try again.")
+    return replace(changed, allowed_per_minute=asked.allowed_per_minute)
+
+
+def _needs_consent(row: Row, changed: Row, body: SubscriptionChange) -> bool:
+    return changed.handshake and ("handshake" in body.model_fields_set or changed.url != row.url)
+
+
+async def _consenting(context: Context, row: Row, pointer: str) -> Row:
+    """Asks the URL; raises Problem when it does not want deliveries."""
+    answer = await context.ask_consent(row)
+    if isinstance(answer, NoConsent):
+        raise invalid(pointer, f"the handshake failed ({answer.error}): {answer.detail}")
+    return replace(row, allowed_per_minute=answer.per_minute)
 
 
 async def remove(context: Context, call: Call[Nothing, Nothing]) -> Answer:
@@ -168,7 +237,10 @@ def _made(context: Context, body: SubscriptionBody) -> Row:
         secrets=[Secret(checked_secret(body.secret)) if body.secret is not None else _new_secret(context)],
         headers=checked_headers(body.headers, {}),
         max_concurrency=body.max_concurrency,
+        rate_per_second=body.rate_per_second,
+        ordered=body.ordered,
         retry_schedule=body.retry_schedule,
+        handshake=body.handshake,
         state="paused" if body.paused else "active",
         description=body.description,
         created_at=now,
@@ -187,7 +259,7 @@ def _changed(context: Context, row: Row, body: SubscriptionChange) -> Row:
     if "secret" in given and body.secret != MASK:
         plain["secrets"] = [Secret(body.secret)]
     if "paused" in given:
-        plain["state"] = "paused" if body.paused else "active"
+        plain |= {"state": "paused" if body.paused else "active", "disabled_by": None}
     return replace(row, **plain, updated_at=context.clock())
 
 
@@ -215,12 +287,22 @@ def _shown(row: Row, backlog: Backlog, secret: str = MASK) -> Subscription:
         secret=secret,
         headers=masked(row.headers),
         max_concurrency=row.max_concurrency,
+        rate_per_second=row.rate_per_second,
+        ordered=row.ordered,
         retry_schedule=list(row.retry_schedule) if row.retry_schedule is not None else None,
+        handshake=row.handshake,
+        allowed_per_minute=row.allowed_per_minute,
         paused=row.state == "paused",
         description=row.description,
         state=row.state,
+        disabled_by=row.disabled_by,
+        catching_up=row.catching_up,
         waiting=backlog.waiting,
         oldest_waiting_at=time_or_none(backlog.oldest_waiting_at),
+        failures=row.health.failures,
+        failing_since=time_or_none(row.health.since),
+        last_error=row.health.last_error,
+        last_status=row.health.last_status,
         last_success_at=time_or_none(row.last_success_at),
         created_at=time(row.created_at),
         updated_at=time(row.updated_at),
@@ -249,7 +331,7 @@ OPERATIONS: Operations = (
     ),
     Operation(
         method="PATCH", path="/v1/subscriptions/{id}", summary="Change a subscription", scope="write", handler=patch,
-        body=SubscriptionChange, answers={200: Subscription},
+        body=SubscriptionChange, answers={200: Subscription}, problems=("conflict",),
     ),
     Operation(
         method="DELETE", path="/v1/subscriptions/{id}", summary="Remove a subscription; nothing more is sent to it",

@@ -10,16 +10,34 @@ from pathlib import Path
 import click
 
 from receiver import __version__
+from receiver.cli.backup import backup, restore
 from receiver.cli.check import check
 from receiver.cli.deliveries import deliveries
 from receiver.cli.events import events
+from receiver.cli.jobs import jobs, replay
 from receiver.cli.keys import keys
 from receiver.cli.local import demo, migrate, serve, settings
 from receiver.cli.sources import source
 from receiver.cli.subscriptions import subscription
 from receiver.cli.trigger import trigger
 
-COMMANDS = (serve, demo, migrate, check, settings, source, subscription, events, deliveries, trigger, keys)
+COMMANDS = (
+    serve,
+    demo,
+    migrate,
+    check,
+    settings,
+    source,
+    subscription,
+    events,
+    deliveries,
+    replay,
+    jobs,
+    trigger,
+    keys,
+    backup,
+    restore,
+)
 
 
 class _InOrder(click.Group):

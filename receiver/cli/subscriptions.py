@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from receiver.cli.failure import Failure
+from receiver.cli.jobs import WISHES, ask, in_time, waiting
 from receiver.cli.options import as_json, identified, paged, pairs, query_of, reaching
 from receiver.cli.output import Document, flat, record, show_json, show_page, warn
 from receiver.cli.reach import Reach
@@ -45,6 +46,10 @@ def subscription() -> None:
 @click.option("--secret", help="whsec_…; made where it is left out.")
 @click.option("--header", "headers", multiple=True, metavar="NAME=VALUE", help="Added to every delivery.")
 @click.option("--max-concurrency", type=int, help="Attempts at once.")
+@click.option("--rate", "rate_per_second", type=float, metavar="N", help="Attempts a second, at most.")
+@click.option("--ordered", type=click.Choice(["conversation"]), help="Each conversation strictly in order.")
+@click.option("--handshake", is_flag=True, help="Ask the URL first whether deliveries are welcome.")
+@click.option("--start", metavar="WHERE", help="now, beginning, a time, or the id of an event.  [default: now]")
 @click.option("--retry", "retry_schedule", multiple=True, type=_Seconds(), help="Delay after a failure, such as 5s.")
 @click.option("--paused", is_flag=True, help="Hold deliveries back until it is resumed.")
 @click.option("--description", help="Yours to choose.")
@@ -99,7 +104,24 @@ def pause(reach: Reach, identifier: str) -> None:
 def resume(reach: Reach, identifier: str) -> None:
     """Send again, also to one that was disabled."""
     reach.change("PATCH", f"{PATH}/{identifier}", {"paused": False})
-    click.echo(f"Resumed {identifier}.")
+    click.echo(
+        f"Resumed {identifier}. What was held meanwhile stays so until: receiver subscription recover {identifier}"
+    )
+
+
+@subscription.command()
+@identified
+@click.option(
+    "--state", "states", multiple=True, type=click.Choice(WISHES), help="What to send.  [default: failed, held]"
+)
+@click.option("--type", "types", multiple=True, metavar="TYPE", help="Only of this type, or a prefix with *.")
+@in_time
+@waiting
+@as_json
+@reaching
+def recover(reach: Reach, /, identifier: str, *, wait: bool, as_json: bool, **given: Any) -> None:
+    """Send again what a subscription did not take."""
+    ask(reach, f"{PATH}/{identifier}/recover", given, wait=wait, as_json=as_json)
 
 
 @subscription.command()
@@ -124,7 +146,8 @@ def remove(reach: Reach, identifier: str) -> None:
 
 _FILTERS = ("vendors", "sources", "from", "to", "countries", "keywords", "statuses", "final_only")
 _LISTS = ("types", "retry_schedule")
-_PLAIN = ("secret", "max_concurrency", "description")
+_PLAIN = ("secret", "max_concurrency", "rate_per_second", "ordered", "start", "description")
+_FLAGS = ("paused", "handshake")
 
 
 def _body(given: Any) -> dict[str, Any]:
@@ -138,9 +161,7 @@ def _body(given: Any) -> dict[str, Any]:
         body["headers"] = dict(pairs(given["headers"], "--header"))
     if given["format_"] is not None:
         body["format"] = given["format_"]
-    if given["paused"]:
-        body["paused"] = True
-    return body
+    return body | {name: True for name in _FLAGS if given[name]}
 
 
 def _row(item: Document) -> Sequence[object]:

@@ -13,6 +13,12 @@ NoAnswer = Literal["timeout", "dns", "connect", "tls", "protocol"]
 """Why there was no answer. An attempt's `error` is one of these, or `forbidden`, or `status`."""
 
 
+Control = Literal["disable", "abort-message"]
+"""What a subscriber may ask for by the header `webhook-delivery` of its answer: nothing more, or not this one again.
+https://github.com/standard-webhooks/standard-webhooks/pull/291
+"""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivered:
     """2xx."""
@@ -20,6 +26,7 @@ class Delivered:
     status: int
     answer: bytes
     duration_ms: int
+    control: Control | None = None
     error: ClassVar[None] = None
     retry_after: ClassVar[None] = None
     detail: ClassVar[str] = ""
@@ -33,6 +40,7 @@ class Refused:
     answer: bytes
     duration_ms: int
     retry_after: str | None = None
+    control: Control | None = None
     error: ClassVar[Literal["status"]] = "status"
     detail: ClassVar[str] = ""
 
@@ -44,6 +52,7 @@ class Gone:
     answer: bytes
     duration_ms: int
     status: ClassVar[int] = 410
+    control: ClassVar[None] = None
     error: ClassVar[Literal["status"]] = "status"
     retry_after: ClassVar[None] = None
     detail: ClassVar[str] = ""
@@ -57,17 +66,19 @@ class Unreachable:
     detail: str
     duration_ms: int
     status: ClassVar[None] = None
+    control: ClassVar[None] = None
     answer: ClassVar[bytes] = b""
     retry_after: ClassVar[None] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forbidden:
-    """The address is not one we call; `detail` names it and what EGRESS_ALLOW would have to hold."""
+    """The address is not one we call; `detail` names it and what RECEIVER_EGRESS_ALLOW would have to hold."""
 
     detail: str
     duration_ms: int
     status: ClassVar[None] = None
+    control: ClassVar[None] = None
     error: ClassVar[Literal["forbidden"]] = "forbidden"
     answer: ClassVar[bytes] = b""
     retry_after: ClassVar[None] = None

@@ -5,17 +5,18 @@ from collections.abc import Callable, Sequence
 
 import httpx2
 
+from receiver.delivery.failure import failure
 from receiver.delivery.outcome import (
     ANSWER_BYTES,
+    Control,
     Delivered,
     Forbidden,
     Gone,
-    NoAnswer,
     Outcome,
     Refused,
     Unreachable,
 )
-from receiver.egress import Destination, ForbiddenDestination, NameNotResolved, TLSFailed
+from receiver.egress import Destination
 
 RETRY_AFTER_CHARS = 64
 """Longer than any HTTP-date."""
@@ -56,40 +57,36 @@ async def post(
 
 
 def _judged(response: httpx2.Response, answer: bytes, duration_ms: int) -> Outcome:
-    status = response.status_code
+    status, control = response.status_code, _control(response)
     if 200 <= status < 300:
-        return Delivered(status=status, answer=answer, duration_ms=duration_ms)
+        return Delivered(status=status, answer=answer, duration_ms=duration_ms, control=control)
     if status == 410:
         return Gone(answer=answer, duration_ms=duration_ms)
     wish = response.headers.get("retry-after")
-    return Refused(status=status, answer=answer, duration_ms=duration_ms, retry_after=wish and wish[:RETRY_AFTER_CHARS])
+    return Refused(
+        status=status,
+        answer=answer,
+        duration_ms=duration_ms,
+        retry_after=wish and wish[:RETRY_AFTER_CHARS],
+        control=control,
+    )
+
+
+def _control(response: httpx2.Response) -> Control | None:
+    match response.headers.get("webhook-delivery", "").strip().lower():
+        case "disable":
+            return "disable"
+        case "abort-message":
+            return "abort-message"
+        case _:
+            return None
 
 
 def _failure(error: Exception, deadline: float, duration_ms: int) -> Outcome:
-    match error:
-        case ForbiddenDestination():
-            return Forbidden(detail=str(error), duration_ms=duration_ms)
-        case TimeoutError():
-            detail = f"no whole answer within {deadline:g} s"
-        case httpx2.TransportError():
-            detail = str(error)
-        case _:  # the words of a stranger may hold the URL
-            detail = type(error).__name__
-    return Unreachable(error=_word(error), detail=detail, duration_ms=duration_ms)
-
-
-def _word(error: Exception) -> NoAnswer:
-    match error:
-        case NameNotResolved():
-            return "dns"
-        case TLSFailed():
-            return "tls"
-        case httpx2.TimeoutException() | TimeoutError():
-            return "timeout"
-        case httpx2.ConnectError():
-            return "connect"
-        case _:
-            return "protocol"
+    word, detail = failure(error, deadline)
+    if word == "forbidden":
+        return Forbidden(detail=detail, duration_ms=duration_ms)
+    return Unreachable(error=word, detail=detail, duration_ms=duration_ms)
 
 
 async def _start_of(response: httpx2.Response) -> bytes:

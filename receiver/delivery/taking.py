@@ -5,41 +5,47 @@ from dataclasses import dataclass
 
 from receiver.storage import deliveries, subscriptions
 from receiver.storage.database import Transaction
-from receiver.storage.deliveries import Taken
+from receiver.storage.deliveries import Due, Leased
 
 
 @dataclass(frozen=True, slots=True)
 class Ask:
-    """Up to `limit` due deliveries of one subscription."""
+    """Up to so many due deliveries of one subscription that were never tried, and that were."""
 
     subscription_id: str
-    limit: int
+    fresh: int
+    retried: int
 
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """What was taken, and when the next of those that stay in store is due (unix microseconds), None if none does."""
+    """What was taken, and when those that stay in store are due."""
 
     subscription_id: str
-    taken: Sequence[Taken]
-    next_due: int | None
+    taken: Sequence[Leased]
+    due: Due
 
 
 async def take(transaction: Transaction, asks: Sequence[Ask], now: int) -> Sequence[Found]:
     """One answer an ask, in order."""
-    return [
-        Found(
-            ask.subscription_id,
-            await deliveries.take(transaction, ask.subscription_id, ask.limit, now),
-            await deliveries.next_due(transaction, ask.subscription_id),
-        )
-        for ask in asks
-    ]
+    found = []
+    for ask in asks:
+        taken = await deliveries.take(transaction, ask.subscription_id, fresh=ask.fresh, retried=ask.retried, now=now)
+        due = await deliveries.due(transaction, ask.subscription_id)
+        found.append(Found(ask.subscription_id, taken, due.get(ask.subscription_id, Due())))
+    return found
 
 
-async def recover(transaction: Transaction, now: int) -> Mapping[str, int]:
-    """Voids the leases of an earlier process; when the first delivery of each subscription is due."""
+async def recover(transaction: Transaction, now: int) -> Mapping[str, Due]:
+    """Voids the leases of an earlier process; when the first deliveries of each subscription are due."""
     await deliveries.void_leases(transaction, now)
+    await deliveries.rewind(transaction, now)
+    return await deliveries.due(transaction)
+
+
+async def set_back(transaction: Transaction, micros: int, now: int) -> Mapping[str, Due]:
+    """The clock was set back by so much: what is due then, as seen by the new one."""
+    await deliveries.shift(transaction, -micros, now)
     return await deliveries.due(transaction)
 
 

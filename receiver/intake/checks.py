@@ -5,7 +5,7 @@ from base64 import b64decode
 from ipaddress import ip_address
 
 from receiver.intake.http import Refusal
-from receiver.vendors.contract import Basic, Source, VendorRequest
+from receiver.vendors.contract import Source, VendorRequest
 from receiver.vendors.signatures import same
 
 _CHALLENGE = ((b"www-authenticate", b'Basic realm="receiver", charset="UTF-8"'),)
@@ -19,21 +19,22 @@ def check_network(peer: str, source: Source) -> None:
     try:
         address = ip_address(peer)
     except ValueError:
-        raise Refusal(403, "the caller has no address") from None
+        raise Refusal(403, "the caller has no address", source_id=source.id) from None
     mapped = getattr(address, "ipv4_mapped", None)
     if not any((mapped or address) in network for network in allowed):
-        raise Refusal(403, "the caller's network is not allowed")
+        raise Refusal(403, "the caller's network is not allowed", source_id=source.id)
 
 
-def check_basic(request: VendorRequest, basic: Basic | None) -> None:
+def check_basic(request: VendorRequest, source: Source) -> None:
     """Raises Refusal 401 with a challenge when the source asks for HTTP Basic (RFC 7617) and it is not right."""
+    basic = source.options.basic
     if basic is None:
         return
     scheme, _, encoded = (request.header("authorization") or "").partition(" ")
     given = _decoded(encoded) if scheme.lower() == "basic" else ""
     expected = f"{basic.username}:{basic.password.get_secret_value()}"
     if not same(given, (expected,)):
-        raise Refusal(401, "HTTP Basic credentials are missing or wrong", _CHALLENGE)
+        raise Refusal(401, "HTTP Basic credentials are missing or wrong", _CHALLENGE, source_id=source.id)
 
 
 def _decoded(encoded: str) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from receiver.vendors.contract import Answer
@@ -20,13 +21,17 @@ DISCARD_SECONDS = 2.0
 
 
 class Refusal(Exception):
-    """The request is answered with a status of HTTP itself and nothing of it is kept."""
+    """The request is answered with a status of HTTP itself and nothing of it is kept.
 
-    def __init__(self, status: int, reason: str, headers: RawHeaders = ()) -> None:
+    `source_id` is set where the caller found a source's address and then could not prove to be its vendor.
+    """
+
+    def __init__(self, status: int, reason: str, headers: RawHeaders = (), *, source_id: str | None = None) -> None:
         super().__init__(reason)
         self.status = status
         self.reason = reason
         self.headers = headers
+        self.source_id = source_id
 
 
 class ClientGone(Exception):
@@ -38,7 +43,7 @@ async def read_body(scope: Scope, receive: Receive, most: int, seconds: float) -
 
     A server that has it all already says so by `WHOLE` in the scope; else a timer runs.
     """
-    _check_headers(scope["headers"], most)
+    check_headers(scope["headers"], most)
     if WHOLE in scope:
         return await _collected(receive, most)
     try:
@@ -89,7 +94,20 @@ async def respond(send: Send, answer: Answer, headers: RawHeaders = ()) -> None:
     await send({"type": "http.response.body", "body": answer.body})
 
 
-def _check_headers(headers: RawHeaders, most: int) -> None:
+@dataclass(slots=True)
+class Whole:
+    """A request that came in one piece: `path` and `query` as they came, `peer` the address that it came from."""
+
+    method: str
+    path: bytes
+    query: bytes
+    headers: RawHeaders
+    body: bytes
+    peer: str
+
+
+def check_headers(headers: RawHeaders, most: int) -> None:
+    """Raises Refusal for a body that is said to be larger than `most`, or encoded."""
     for name, value in headers:
         if name == b"content-length" and value.isdigit() and (len(value) > _LENGTH_DIGITS or int(value) > most):
             raise Refusal(413, "body too large")

@@ -4,8 +4,11 @@ Trouble with HTTP itself is a 4xx; content that is not understood is kept in qua
 success; trouble of our own is 503, which vendors try again.
 """
 
+import asyncio
+import math
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol
 
 from receiver.intake.checks import check_basic, check_network
@@ -17,6 +20,8 @@ from receiver.intake.http import (
     Refusal,
     Scope,
     Send,
+    Whole,
+    check_headers,
     discard,
     read_body,
     respond,
@@ -29,11 +34,14 @@ from receiver.storage.catalog import Door
 from receiver.storage.database import StorageError
 from receiver.storage.receipts import Outcome, Receipt
 from receiver.storage.record import Recorded, Recording
+from receiver.throttle import unlimited
 from receiver.vendors.contract import EMPTY_200, Answer, BadPayload, BadSignature, VendorRequest
 
 BODY_SECONDS = 10.0
 _RETRY_AFTER = ((b"retry-after", b"5"),)
 _TOO_LARGE_OR_SLOW = frozenset({408, 413})
+_UNPROVEN = frozenset({401, 403, 404})
+"""Of an address that no source has, or without the proof that its source asks for."""
 _BODIES = frozenset({"POST", "PUT", "PATCH"})
 
 
@@ -57,6 +65,7 @@ class Intake:
     public_url  the address that vendors know, without a trailing slash
     prefix      the steps of PUBLIC_URL's own path: a proxy before us may keep them or take them away
     refused     told of a source whose request was refused, and why
+    failed      told of a peer without proof; for how many seconds it is told no more than 429, 0 for none
     """
 
     doors: Doors
@@ -67,6 +76,7 @@ class Intake:
     refused: Callable[[str, str], None]
     public_url: str
     max_body_bytes: int
+    failed: Callable[[str], float] = unlimited
     prefix: tuple[bytes, ...] = ()
     body_seconds: float = BODY_SECONDS
     discard_seconds: float = DISCARD_SECONDS
@@ -75,7 +85,8 @@ class Intake:
         headers: RawHeaders = ()
         try:
             answer = await self._answer(scope, receive)
-        except Refusal as refusal:
+        except Refusal as trouble:
+            refusal = self._without_proof(trouble, _peer(scope)) if trouble.status in _UNPROVEN else trouble
             self.count("intake_refused", status=str(refusal.status))
             answer, headers = Answer(status=refusal.status), refusal.headers
             if refusal.status in _TOO_LARGE_OR_SLOW:
@@ -97,12 +108,53 @@ class Intake:
             allowed = ", ".join((*door.vendor.methods, "HEAD"))
             raise Refusal(405, "method", ((b"allow", allowed.encode("ascii")),))
         peer = _peer(scope)
-        if door.source.options.allow:
-            self._check_network(door, peer)
+        check_network(peer, door.source)
         body = await read_body(scope, receive, self.max_body_bytes, self.body_seconds)
-        request = self._request(scope, body, peer)
-        self._verify(door, request)
-        return await self._take(door, scope, request)
+        whole = Whole(method, scope["raw_path"], scope["query_string"], scope["headers"], body, peer)
+        answer, recording = self._read(door, whole)
+        await self._commit(door, recording)
+        return answer
+
+    def straight(self, whole: Whole, answered: Callable[[Answer, RawHeaders], None]) -> bool:
+        """The same for a request that is all there, without a task, a scope and messages of its own.
+
+        False for all but the plain good case; nothing was done then, and the long way is to be gone.
+        """
+        try:
+            door = self._find(whole.path)
+            if whole.method not in door.vendor.methods or len(whole.body) > self.max_body_bytes:
+                return False
+            check_network(whole.peer, door.source)
+            check_headers(whole.headers, self.max_body_bytes)
+            answer, recording = self._read(door, whole)
+            kept = asyncio.ensure_future(self.record(recording))
+        except (Refusal, StorageError):
+            return False
+        kept.add_done_callback(partial(self._kept, door, recording, answer, answered, True))
+        return True
+
+    def _kept(
+        self, door: Door, recording: Recording, answer: Answer, answered: Callable[[Answer, RawHeaders], None],
+        first: bool, kept: "asyncio.Future[Recorded]",
+    ) -> None:  # fmt: skip
+        """`_commit` of the straight way."""
+        error = kept.exception()
+        if error is None:
+            self._told(door, recording)
+            answered(answer, ())
+            return
+        if first and isinstance(error, Exception) and not isinstance(error, StorageError):
+            self._without_events(recording, error)
+            try:
+                again = asyncio.ensure_future(self.record(recording))
+            except StorageError as refused:
+                error = refused
+            else:
+                again.add_done_callback(partial(self._kept, door, recording, answer, answered, False))
+                return
+        refusal = _not_kept(door, error)
+        self.count("intake_refused", status=str(refusal.status))
+        answered(Answer(status=refusal.status), refusal.headers)
 
     def _find(self, raw_path: bytes) -> Door:
         """The source of `/in/{vendor}/{token}`; doubled or trailing slashes are no reason to lose a message."""
@@ -118,57 +170,54 @@ class Intake:
             raise Refusal(404, "unknown address")
         return door
 
-    def _request(self, scope: Scope, body: bytes, peer: str) -> VendorRequest:
-        query: bytes = scope["query_string"]
-        path: bytes = scope["raw_path"]
+    def _request(self, whole: Whole) -> VendorRequest:
+        path, query = whole.path, whole.query
         target = path[path.rfind(b"/in/") :]
         if query:
             target = b"%b?%b" % (target, query)
         return VendorRequest(
-            method=scope["method"],
+            method=whole.method,
             url=self.public_url + target.decode("latin-1"),
             query=query,
-            headers=scope["headers"],
-            body=body,
-            peer=peer,
+            headers=whole.headers,
+            body=whole.body,
+            peer=whole.peer,
             received_at=self.clock(),
         )
 
-    def _check_network(self, door: Door, peer: str) -> None:
-        try:
-            check_network(peer, door.source)
-        except Refusal as refusal:
-            self._note_refusal(door, refusal.reason)
-            raise
-
     def _verify(self, door: Door, request: VendorRequest) -> None:
         try:
-            check_basic(request, door.source.options.basic)
+            check_basic(request, door.source)
             door.vendor.verify(request, door.source)
         except BadSignature as error:
-            self._note_refusal(door, str(error))
-            raise Refusal(401, str(error)) from None
-        except Refusal as refusal:
-            self._note_refusal(door, refusal.reason)
+            raise Refusal(401, str(error), source_id=door.source.id) from None
+        except Refusal:
             raise
         except Exception as bug:  # noqa: BLE001 — neither trusted nor refused: a 4xx would be the end of the message
             log("adapter.failed", level="error", exc=bug, vendor=door.vendor.name)
             raise Refusal(503, "the adapter could not tell whether to trust this", _RETRY_AFTER) from None
 
-    def _note_refusal(self, door: Door, reason: str) -> None:
-        log("request.refused", level="warning", source_id=door.source.id, reason=reason)
-        self.refused(door.source.id, reason)
+    def _without_proof(self, refusal: Refusal, peer: str) -> Refusal:
+        """The refusal itself, or, where this peer has had enough of them, one that is cheap and fills no log."""
+        wait = self.failed(peer)
+        if refusal.source_id is not None:
+            self.refused(refusal.source_id, refusal.reason)
+            if not wait:
+                log("request.refused", level="warning", source_id=refusal.source_id, reason=refusal.reason)
+        if not wait:
+            return refusal
+        return Refusal(429, "too many failures", ((b"retry-after", b"%d" % math.ceil(wait)),))
 
-    async def _take(self, door: Door, scope: Scope, request: VendorRequest) -> Answer:
+    def _read(self, door: Door, whole: Whole) -> tuple[Answer, Recording]:
+        """What is to be recorded of a request, and what to answer when it is on disk. Raises Refusal."""
+        request = self._request(whole)
+        self._verify(door, request)
         receipt_id = self.new_id("rcp")
         answer = self._handshake(door, request)
         if answer is not None:
-            recording = self._recording(door, scope, request, receipt_id, (), "handshake", None)
-        else:
-            items, recording = self._understood(door, scope, request, receipt_id)
-            answer = _success(door, request, items)
-        await self._commit(door, recording)
-        return answer
+            return answer, _recording(door, whole.path, request, receipt_id, (), "handshake")
+        items, recording = self._understood(door, whole.path, request, receipt_id)
+        return _success(door, request, items), recording
 
     def _handshake(self, door: Door, request: VendorRequest) -> Answer | None:
         """The answer to the vendor's proof-of-ownership question; None when the request is none."""
@@ -178,14 +227,13 @@ class Intake:
         try:
             return handshake(request, door.source)
         except BadSignature as error:
-            self._note_refusal(door, str(error))
-            raise Refusal(401, str(error)) from None
+            raise Refusal(401, str(error), source_id=door.source.id) from None
         except Exception as bug:  # noqa: BLE001 — then `parse` must see what it can make of it
             log("adapter.failed", level="error", exc=bug, vendor=door.vendor.name)
             return None
 
     def _understood(
-        self, door: Door, scope: Scope, request: VendorRequest, receipt_id: str
+        self, door: Door, path: bytes, request: VendorRequest, receipt_id: str
     ) -> tuple[Sequence[Item], Recording]:
         """What the adapter made of the request, ready to record; what it could not read is quarantine."""
         error: str | None = None
@@ -201,39 +249,14 @@ class Intake:
         except Exception as bug:  # noqa: BLE001 — a bug of one adapter must not lose what its vendor sent
             log("adapter.failed", level="error", exc=bug, vendor=door.vendor.name, receipt_id=receipt_id)
             error = "the adapter failed on this request; see the log by the receipt's id"
-        recording = self._recording(door, scope, request, receipt_id, entries, "stored", None)
+        recording = _recording(door, path, request, receipt_id, entries, "stored")
         if error is not None:
-            self._quarantined(recording, error)
+            _quarantined(recording, error)
         elif not entries:
             recording.outcome = "ignored"
             what = next((item.what for item in items if isinstance(item, Ignored)), None)
             recording.note = what and clean_text(what[:MAX_WORDS])
         return items, recording
-
-    def _quarantined(self, recording: Recording, error: str) -> None:
-        received_at, receipt_id = recording.receipt.received_at, recording.receipt.id
-        told = quarantine(error, recording.digest, recording.origin, received_at, receipt_id)
-        recording.outcome, recording.note = "quarantined", told.data["error"]
-        recording.entries = [*recording.entries, told]
-
-    def _recording(
-        self, door: Door, scope: Scope, request: VendorRequest, receipt_id: str, entries: Sequence[Entry],
-        outcome: Outcome, note: str | None,
-    ) -> Recording:  # fmt: skip
-        path, query = scope["raw_path"], request.query
-        target = path + b"?" + query if query else path
-        receipt = Receipt(
-            id=receipt_id,
-            source_id=door.source.id,
-            vendor=door.vendor.name,
-            received_at=request.received_at,
-            peer=request.peer,
-            method=request.method,
-            target=target,
-            headers=b"\r\n".join(map(b": ".join, request.headers)),
-            body=request.body,
-        )
-        return Recording(receipt=receipt, origin=door.origin, entries=entries, outcome=outcome, note=note)
 
     async def _commit(self, door: Door, recording: Recording) -> None:
         """Raises Refusal 503 when it is not certain that the request is on disk."""
@@ -243,19 +266,50 @@ class Intake:
             except StorageError:
                 raise
             except Exception as bug:  # noqa: BLE001 — an event must not take its request with it
-                await self._record_without(recording, bug)
+                self._without_events(recording, bug)
+                await self.record(recording)
         except Exception as error:  # noqa: BLE001 — whatever it is, the vendor must keep the request and try again
-            log("request.not_kept", level="warning", exc=error, source_id=door.source.id)
-            raise Refusal(503, "not kept", _RETRY_AFTER) from None
+            raise _not_kept(door, error) from None
+        self._told(door, recording)
+
+    def _told(self, door: Door, recording: Recording) -> None:
         self.count("receipts", vendor=door.vendor.name, outcome=recording.receipt.outcome)
         log("receipt", level="debug", receipt_id=recording.receipt.id, outcome=recording.receipt.outcome)
 
-    async def _record_without(self, recording: Recording, bug: Exception) -> None:
+    def _without_events(self, recording: Recording, bug: Exception) -> None:
         """Where the events of a request cannot be recorded, it is kept in quarantine."""
         log("record.failed", level="error", exc=bug, receipt_id=recording.receipt.id)
         recording.entries = ()
-        self._quarantined(recording, "the event could not be recorded; see the log by the receipt's id")
-        await self.record(recording)
+        _quarantined(recording, "the event could not be recorded; see the log by the receipt's id")
+
+
+def _not_kept(door: Door, error: BaseException) -> Refusal:
+    log("request.not_kept", level="warning", exc=error, source_id=door.source.id)
+    return Refusal(503, "not kept", _RETRY_AFTER)
+
+
+def _quarantined(recording: Recording, error: str) -> None:
+    received_at, receipt_id = recording.receipt.received_at, recording.receipt.id
+    told = quarantine(error, recording.digest, recording.origin, received_at, receipt_id)
+    recording.outcome, recording.note = "quarantined", told.data["error"]
+    recording.entries = [*recording.entries, told]
+
+
+def _recording(
+    door: Door, path: bytes, request: VendorRequest, receipt_id: str, entries: Sequence[Entry], outcome: Outcome
+) -> Recording:
+    receipt = Receipt(
+        id=receipt_id,
+        source_id=door.source.id,
+        vendor=door.vendor.name,
+        received_at=request.received_at,
+        peer=request.peer,
+        method=request.method,
+        target=path + b"?" + request.query if request.query else path,
+        headers=b"\r\n".join(map(b": ".join, request.headers)),
+        body=request.body,
+    )
+    return Recording(receipt=receipt, origin=door.origin, entries=entries, outcome=outcome, note=None)
 
 
 def _success(door: Door, request: VendorRequest, items: Sequence[Item]) -> Answer:

@@ -231,6 +231,22 @@ class ReceiptQuarantined(Model):
     received_at: ReceivedAt
 
 
+class SubscriptionHealth(Model):
+    subscription_id: str = Field(description="the subscription that it is about")
+    host: str = Field(examples=["example.com"], description="of its URL; the rest may be a secret")
+    failures: int = Field(description="attempts that failed in a row")
+    since: Time | None = Field(description="when the first of them failed; null where there was none")
+    last_error: str | None = Field(examples=["timeout"], description="of the last of them: an attempt's `error`")
+    last_status: int | None = Field(description="of the last of them: the status that was answered; null: no answer")
+
+
+class SubscriptionDisabled(SubscriptionHealth):
+    because: str = Field(
+        examples=["failures", "gone", "answer"],
+        description="nothing but failures for too long, a 410, or an answer's `webhook-delivery: disable`",
+    )
+
+
 class TestPing(Model):
     subscription_id: str = Field(description="the subscription that is tested")
     text: str = Field(description="a sentence for people")
@@ -270,6 +286,21 @@ class ReceiptQuarantinedEvent(_Event):
     data: ReceiptQuarantined
 
 
+class SubscriptionFailingEvent(_Event):
+    type: Literal["subscription.failing"]
+    data: SubscriptionHealth
+
+
+class SubscriptionDisabledEvent(_Event):
+    type: Literal["subscription.disabled"]
+    data: SubscriptionDisabled
+
+
+class SubscriptionRecoveredEvent(_Event):
+    type: Literal["subscription.recovered"]
+    data: SubscriptionHealth
+
+
 class TestPingEvent(_Event):
     type: Literal["test.ping"]
     data: TestPing
@@ -281,6 +312,9 @@ Event = Annotated[
     | ContactOptedOutEvent
     | ContactOptedInEvent
     | ReceiptQuarantinedEvent
+    | SubscriptionFailingEvent
+    | SubscriptionDisabledEvent
+    | SubscriptionRecoveredEvent
     | TestPingEvent,
     Field(discriminator="type"),
 ]
@@ -290,5 +324,8 @@ EVENT_MODELS: dict[str, type[_Event]] = {
     "contact.opted_out": ContactOptedOutEvent,
     "contact.opted_in": ContactOptedInEvent,
     "receipt.quarantined": ReceiptQuarantinedEvent,
+    "subscription.failing": SubscriptionFailingEvent,
+    "subscription.disabled": SubscriptionDisabledEvent,
+    "subscription.recovered": SubscriptionRecoveredEvent,
     "test.ping": TestPingEvent,
 }

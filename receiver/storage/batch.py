@@ -24,10 +24,12 @@ class Operation(Generic[Item, Result]):
 
     apply       the results, one an item, in order
     committed   told of the results after COMMIT and before any caller is; must not block or raise
+    size        bytes that an item holds while it waits, where they are worth counting
     """
 
     apply: Callable[[Transaction, Sequence[Item]], Awaitable[Sequence[Result]]]
     committed: Callable[[Sequence[Result]], None] | None = None
+    size: Callable[[Item], int] | None = None
 
 
 @dataclass(slots=True)
@@ -36,6 +38,7 @@ class _Call:
     item: Any
     done: asyncio.Future[Any]
     since: float
+    size: int
 
 
 BUSY = 8
@@ -46,6 +49,7 @@ class Batch:
     """Collects calls of every operation and commits them together.
 
     capacity    calls that may wait; more are refused with Unavailable
+    room        bytes that may wait; likewise, but one call alone is never too large
     most        calls in one transaction
     gather      seconds that a commit waits for more calls while many come at once: what every commit writes anew,
                 the last page of each table and index, is then shared by more
@@ -58,29 +62,42 @@ class Batch:
         database: Database,
         *,
         capacity: int = 8192,
+        room: int = 64 * 1024 * 1024,
         most: int = 512,
         gather: float = 0.002,
         patience: float = 10.0,
     ) -> None:
         self._database = database
         self._capacity = capacity
+        self._room = room
         self._most = most
         self._gather = gather
         self._patience = patience
         self._working: Sequence[_Call] = ()
         self._waiting: deque[_Call] = deque()
         self._arrived = asyncio.Event()
+        self._held = 0
+        self._under_way: object | None = None
+        self._stalled = 0.0
         self._closing = False
 
     async def submit(self, operation: Operation[Item, Result], item: Item) -> Result:
         """The result of one item, after its COMMIT. Raises Unavailable, Broken, or what the operation raised."""
-        if self._closing or len(self._waiting) >= self._capacity:
+        return await self.put(operation, item)
+
+    def put(self, operation: Operation[Item, Result], item: Item) -> asyncio.Future[Result]:
+        """`submit` for callers without a task. Raises Unavailable at once when too much waits."""
+        size = operation.size(item) if operation.size else 0
+        if self._closing or len(self._waiting) >= self._capacity or self._held > max(self._room - size, 0):
             raise Unavailable("too many writes are waiting")
+        if self._stalled >= self._patience:
+            raise Unavailable("the database does not answer")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[Result] = loop.create_future()
-        self._waiting.append(_Call(operation, item, done, loop.time()))
+        self._waiting.append(_Call(operation, item, done, loop.time(), size))
+        self._held += size
         self._arrived.set()
-        return await done
+        return done
 
     async def write(self, change: Callable[[Transaction], Awaitable[Result]]) -> Result:
         """One change of its own, in whichever transaction comes next."""
@@ -93,6 +110,11 @@ class Batch:
     @property
     def waiting(self) -> int:
         return len(self._waiting)
+
+    @property
+    def stalled(self) -> float:
+        """Seconds for which the transaction that is under way has been watched, 0 when it is young."""
+        return self._stalled
 
     def close(self) -> None:
         """Take no more; `run` ends once everything that waits is committed."""
@@ -110,6 +132,7 @@ class Batch:
                         await asyncio.sleep(self._gather)
                     self._working = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
                     await self._commit(self._working)
+                    self._held -= sum(call.size for call in self._working)
                 self._working = ()
                 self._arrived.clear()
         except Broken as error:
@@ -126,8 +149,13 @@ class Batch:
         self._waiting.clear()
 
     async def _watch(self) -> None:
+        """Counts its own looks at a transaction: a clock would go on while the process is stopped."""
+        every = self._patience / 10
+        seen: object | None = None
         while True:
-            await asyncio.sleep(self._patience / 10)
+            await asyncio.sleep(every)
+            self._stalled = self._stalled + every if seen is self._under_way is not None else 0.0
+            seen = self._under_way
             oldest = asyncio.get_running_loop().time() - self._patience
             overdue = [call for call in (*self._working, *self._waiting) if call.since < oldest]
             self._fail(overdue, Unavailable("the database did not commit in time"))
@@ -158,10 +186,14 @@ class Batch:
         for call in calls:
             groups.setdefault(call.operation, []).append(call)
         settled = []
-        async with self._database.writing() as transaction:
-            for operation, group in groups.items():
-                results = await operation.apply(transaction, [call.item for call in group])
-                settled.append((operation, group, results))
+        self._under_way = object()
+        try:
+            async with self._database.writing() as transaction:
+                for operation, group in groups.items():
+                    results = await operation.apply(transaction, [call.item for call in group])
+                    settled.append((operation, group, results))
+        finally:
+            self._under_way, self._stalled = None, 0.0
         return settled
 
     def _settle(self, settled: list[tuple[Operation[Any, Any], list[_Call], Sequence[Any]]]) -> None:

@@ -55,7 +55,9 @@ class Catalog:
         return tuple(door.source for door in self._doors.values())
 
     def matchers(self, event_type: str) -> Sequence[tuple[Subscription, Matcher]]:
-        """The subscriptions that may want events of that type, each with its test."""
+        """The subscriptions that may want events of that type, each with its test; not those that a job goes through
+        the log for.
+        """
         return self._by_type.get(event_type, ())
 
     def on_change(self, listener: Callable[[], None]) -> None:
@@ -77,10 +79,8 @@ class Catalog:
         doors = {row.token: _door(row) for row in await sources.active(reader)}
         self._doors = {token: door for token, door in doors.items() if door is not None}
         self._subscriptions = {item.id: item for item in await subscriptions.active(reader)}
-        self._by_type = {
-            name: [(item, item.matcher) for item in self._subscriptions.values() if item.may_want(name)]
-            for name in TYPES
-        }
+        told = [item for item in self._subscriptions.values() if not item.catching_up]
+        self._by_type = {name: [(item, item.matcher) for item in told if item.may_want(name)] for name in TYPES}
         self._version = version
         for listener in self._listeners:
             listener()

@@ -1,26 +1,37 @@
 """Deliveries: events owed to subscriptions, and the attempts to bring them.
 
 waiting → sending → succeeded | retrying → sending … → dead | forbidden; held while the subscription is paused or
-disabled; canceled when it is removed. `sending` means that the owner holds it in memory.
+disabled; canceled when it is removed. `sending` means that the owner holds it in memory, `queued` that it stands
+behind another one of its conversation (see `conversations`).
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import LiteralString
+from dataclasses import dataclass, replace
+from typing import Final, LiteralString
 
+from receiver.delivery.health import DisabledBy
+from receiver.storage import conversations
+from receiver.storage.conversations import Pair
 from receiver.storage.database import Reader, Row, Transaction, Values
+from receiver.storage.pages import newest_first
+from receiver.storage.subscriptions import Subscription
 
-STATES = ("waiting", "sending", "retrying", "held", "succeeded", "dead", "forbidden", "canceled")
+STATES = ("queued", "waiting", "sending", "retrying", "held", "succeeded", "dead", "forbidden", "canceled")
 
-_OPEN: LiteralString = " AND state IN ('waiting', 'sending', 'retrying')"
+URGENT: Final = "contact.opted_out"
+"""Whoever said STOP must not wait behind a backlog."""
+
+_OPEN: LiteralString = " AND state IN ('queued', 'waiting', 'sending', 'retrying')"
 _ENDED: LiteralString = " AND state IN ('held', 'dead', 'forbidden', 'canceled')"
 _INDEXED: Mapping[str, LiteralString] = {
-    **dict.fromkeys(("waiting", "sending", "retrying"), _OPEN),
+    **dict.fromkeys(("queued", "waiting", "sending", "retrying"), _OPEN),
     **dict.fromkeys(("held", "dead", "forbidden", "canceled"), _ENDED),
 }
 """What a condition on a state must say besides, to be served by the partial index of such states."""
 
-_COLUMNS: LiteralString = "id, subscription_id, event_id, state, attempts, next_at, created_at, updated_at"
+_COLUMNS: LiteralString = (
+    "id, subscription_id, event_id, state, attempts, next_at, created_at, updated_at, conversation, missed"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,6 +44,8 @@ class Delivery:
     next_at: int | None
     created_at: int
     updated_at: int
+    conversation: str | None
+    missed: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,23 +63,60 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """What an attempt did to its delivery. `next_at` is set when `state` is retrying."""
+    """What an attempt did to its delivery. `next_at` is set when `state` is retrying, `after` how long after the commit
+    that is (microseconds); `disable` when the subscriber
+    wants no more.
+    """
 
     delivery_id: str
     subscription_id: str
     state: str
     next_at: int | None
     attempt: Attempt
+    after: int | None = None
+    conversation: str | None = None
+    disable: DisabledBy | None = None
+
+
+@dataclass(slots=True)
+class Leased:
+    """A delivery in the memory of the process that is to send it.
+
+    opened_at   when it was made, or opened again (unix microseconds)
+    attempts    how many were made before; `tries` of them since it was opened
+    missed      events of its conversation that were given up right before it, apart by commas
+    urgent      an opt-out on its first way: it waits for nothing but its turn
+    """
+
+    delivery_id: str
+    subscription_id: str
+    event_id: str
+    body: bytes
+    opened_at: int
+    attempts: int = 0
+    tries: int = 0
+    conversation: str | None = None
+    missed: str | None = None
+    urgent: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
-    """A delivery leased to its lane. `attempts` is how many were made before."""
+class Due:
+    """When the first of a subscription's deliveries in store is to be sent, by whether it was tried before."""
 
-    delivery_id: str
-    event_id: str
-    attempts: int
-    body: bytes
+    fresh: int | None = None
+    retried: int | None = None
+
+
+_LEASED: LiteralString = (
+    "id, subscription_id, event_id, attempts, attempts_before, coalesce(reopened_at, created_at), conversation, missed"
+)
+
+
+_RANK: LiteralString = f"""CASE WHEN attempts = 0 AND conversation IS NULL
+    AND EXISTS (SELECT 1 FROM events WHERE events.id = event_id AND events.type = '{URGENT}') THEN 0
+    ELSE created_at END"""
+"""What goes back to the store unsent is due again, where it was in the row: by its age, opt-outs first of all."""
 
 
 def insert(transaction: Transaction, rows: Sequence[Values]) -> None:
@@ -74,36 +124,66 @@ def insert(transaction: Transaction, rows: Sequence[Values]) -> None:
     transaction.later(f"INSERT INTO deliveries ({_COLUMNS})", rows)
 
 
-async def take(transaction: Transaction, subscription_id: str, limit: int, now: int) -> Sequence[Taken]:
-    """Leases what is due, oldest due first."""
+async def take(
+    transaction: Transaction, subscription_id: str, *, fresh: int, retried: int, now: int
+) -> Sequence[Leased]:
+    """Leases what is due, oldest due first: so many that were never tried, and so many that were."""
+    rows = [
+        *await _lease(transaction, subscription_id, "waiting", fresh, now),
+        *await _lease(transaction, subscription_id, "retrying", retried, now),
+    ]
+    return await _with_bodies(transaction, rows)
+
+
+async def _lease(transaction: Transaction, subscription_id: str, state: str, limit: int, now: int) -> Sequence[Row]:
+    if limit <= 0:
+        return []
     rows = await transaction.fetch(
-        """UPDATE deliveries SET state = 'sending', next_at = NULL, updated_at = ? WHERE id IN (
+        f"""UPDATE deliveries SET state = 'sending', next_at = NULL, updated_at = ? WHERE id IN (
                SELECT id FROM deliveries
-               WHERE subscription_id = ? AND state IN ('waiting', 'sending', 'retrying') AND next_at <= ?
-               ORDER BY next_at, id LIMIT ?)
-           RETURNING id, event_id, attempts""",
-        now, subscription_id, now, limit,
+               WHERE subscription_id = ? AND state = ?{_OPEN} AND next_at <= ? ORDER BY next_at, id LIMIT ?)
+           RETURNING {_LEASED}""",
+        now, subscription_id, state, now, limit,
     )  # fmt: skip
+    return sorted(rows)
+
+
+async def advance(transaction: Transaction, pairs: Sequence[Pair], now: int) -> Sequence[Leased]:
+    """Leases the next delivery of each conversation in which none is under way."""
+    return await _with_bodies(transaction, await conversations.lease_next(transaction, pairs, _LEASED, now))
+
+
+async def _with_bodies(transaction: Transaction, rows: Sequence[Row]) -> Sequence[Leased]:
     if not rows:
         return []
-    bodies: dict[str, str] = dict(
-        await transaction.many(
-            "WITH wanted (id) AS (",
-            [(event_id,) for event_id in {row[1] for row in rows}],
-            ") SELECT events.id, events.body FROM wanted JOIN events ON events.id = wanted.id",
-        )
+    found = await transaction.many(
+        "WITH wanted (id) AS (",
+        [(event_id,) for event_id in {row[2] for row in rows}],
+        ") SELECT events.id, events.body, events.type FROM wanted JOIN events ON events.id = wanted.id",
     )
-    return [Taken(row[0], row[1], row[2], bodies[row[1]].encode()) for row in sorted(rows)]
+    events: dict[str, tuple[str, str]] = {event_id: (body, kind) for event_id, body, kind in found}
+    return [_leased(row, *events[row[2]]) for row in rows]
+
+
+def _leased(row: Row, body: str, event_type: str) -> Leased:
+    identifier, subscription_id, event_id, made, before, opened_at, conversation, missed = row
+    return Leased(
+        identifier, subscription_id, event_id, body.encode(), opened_at, made, made - before, conversation, missed,
+        urgent=event_type == URGENT and not made and conversation is None,
+    )  # fmt: skip
 
 
 def finish(transaction: Transaction, outcomes: Sequence[Finished], now: int) -> None:
-    """Records attempts and what they did. A delivery that was canceled meanwhile stays so."""
+    """Records attempts and what they did. A delivery that was canceled meanwhile stays so, and of an attempt that is
+    told of twice the first telling stands.
+    """
     transaction.later(
         "WITH v (id, state, attempts, next_at, updated_at) AS (",
         [(item.delivery_id, item.state, item.attempt.number, item.next_at, now) for item in outcomes],
         """) UPDATE deliveries SET state = v.state, attempts = v.attempts, next_at = v.next_at,
                  updated_at = v.updated_at
-             FROM v WHERE deliveries.id = v.id AND deliveries.state = 'sending'""",
+             FROM v WHERE deliveries.id = v.id AND deliveries.state = 'sending'
+                 AND deliveries.attempts < v.attempts""",
     )
     transaction.later(
         "INSERT INTO attempts (delivery_id, number, started_at, duration_ms, status, error, detail, answer)",
@@ -120,8 +200,10 @@ async def release(transaction: Transaction, delivery_ids: Sequence[str], state: 
     """Gives leased deliveries back unsent: `waiting` to be taken again, `held` when their subscription stopped."""
     await transaction.many(
         "WITH v (id, state, next_at, updated_at) AS (",
-        [(item, state, now if state == "waiting" else None, now) for item in delivery_ids],
-        """) UPDATE deliveries SET state = v.state, next_at = v.next_at, updated_at = v.updated_at
+        [(item, state, now, now) for item in delivery_ids],
+        f""") UPDATE deliveries SET updated_at = v.updated_at,
+                 next_at = CASE WHEN v.state = 'waiting' THEN min(v.next_at, {_RANK}) END,
+                 state = CASE WHEN v.state = 'waiting' AND attempts > 0 THEN 'retrying' ELSE v.state END
              FROM v WHERE deliveries.id = v.id AND deliveries.state = 'sending'""",
     )
 
@@ -129,41 +211,101 @@ async def release(transaction: Transaction, delivery_ids: Sequence[str], state: 
 async def void_leases(transaction: Transaction, now: int) -> int:
     """At the owner's start: whatever an earlier process was sending waits again. Returns how many."""
     rows = await transaction.fetch(
-        """UPDATE deliveries SET state = CASE WHEN attempts = 0 THEN 'waiting' ELSE 'retrying' END, next_at = ?
-           WHERE state = 'sending' RETURNING 1""",
+        f"""UPDATE deliveries SET state = CASE WHEN attempts = 0 THEN 'waiting' ELSE 'retrying' END,
+               next_at = min(?, {_RANK}) WHERE state = 'sending'{_OPEN} RETURNING 1""",
         now,
     )
     return len(rows)
 
 
-async def due(reader: Reader) -> Mapping[str, int]:
-    """For each subscription with deliveries in store, when the first of them is due."""
-    rows = await reader.fetch(
-        """SELECT subscription_id, min(next_at) FROM deliveries
-           WHERE state IN ('waiting', 'sending', 'retrying') AND next_at IS NOT NULL GROUP BY subscription_id"""
-    )
-    return {row[0]: row[1] for row in rows}
-
-
-async def next_due(reader: Reader, subscription_id: str) -> int | None:
-    """When the first delivery of that subscription that waits in store is to be sent."""
-    ((due_at,),) = await reader.fetch(
-        """SELECT min(next_at) FROM deliveries
-           WHERE subscription_id = ? AND state IN ('waiting', 'sending', 'retrying') AND next_at IS NOT NULL""",
-        subscription_id,
-    )
-    return None if due_at is None else int(due_at)
-
-
-async def retry(transaction: Transaction, delivery_id: str, now: int) -> Delivery | None:
-    """Makes a delivery due at once, whatever its state, unless it is being sent; None when there is none."""
+async def shift(transaction: Transaction, micros: int, now: int) -> None:
+    """The clock was set back: what is due later than `now` keeps its distance."""
     await transaction.fetch(
-        """UPDATE deliveries SET state = CASE WHEN attempts = 0 THEN 'waiting' ELSE 'retrying' END, next_at = ?,
-               updated_at = ?
-           WHERE id = ? AND state NOT IN ('sending', 'canceled')""",
-        now, now, delivery_id,
+        """UPDATE deliveries SET next_at = max(?, next_at + ?), updated_at = min(updated_at, ?)
+           WHERE state IN ('queued', 'waiting', 'sending', 'retrying') AND next_at > ?""",
+        now, micros, now, now,
     )  # fmt: skip
-    return await get(transaction, delivery_id)
+
+
+async def rewind(transaction: Transaction, now: int) -> None:
+    """At the owner's start: where the clock was set back since, what is due later keeps its distance from then."""
+    await transaction.fetch(
+        """UPDATE deliveries SET next_at = max(?, ? + next_at - updated_at), updated_at = ?
+           WHERE state IN ('queued', 'waiting', 'sending', 'retrying') AND next_at > ? AND updated_at > ?""",
+        now, now, now, now, now,
+    )  # fmt: skip
+
+
+async def due(reader: Reader, subscription_id: str | None = None) -> Mapping[str, Due]:
+    """When the first deliveries in store are due, of every subscription that has any, or of one."""
+    if subscription_id is not None:
+        one = await _due(reader, subscription_id)
+        return {subscription_id: one} if one != Due() else {}
+    rows = await reader.fetch(
+        """SELECT subscription_id, state, min(next_at) FROM deliveries
+           WHERE state IN ('queued', 'waiting', 'sending', 'retrying') AND state IN ('waiting', 'retrying')
+           GROUP BY subscription_id, state"""
+    )
+    found: dict[str, Due] = {}
+    for identifier, state, moment in rows:
+        before = found.get(identifier, Due())
+        found[identifier] = replace(before, fresh=moment) if state == "waiting" else replace(before, retried=moment)
+    return found
+
+
+async def _due(reader: Reader, subscription_id: str) -> Due:
+    """Two looks at the start of the index, however long the backlog is."""
+    sql: LiteralString = f"""(SELECT next_at FROM deliveries
+        WHERE subscription_id = ? AND state = '%s'{_OPEN} AND next_at IS NOT NULL ORDER BY next_at LIMIT 1)"""
+    ((fresh, retried),) = await reader.fetch(
+        f"SELECT {sql % 'waiting'}, {sql % 'retrying'}", subscription_id, subscription_id
+    )
+    return Due(fresh, retried)
+
+
+async def reopen(transaction: Transaction, delivery_ids: Sequence[str], now: int) -> int:
+    """Makes deliveries due at once with the whole schedule before them, whatever became of them before; not those
+    that are being sent, stand behind another, or were canceled. Returns how many.
+    """
+    rows = await transaction.many(
+        "WITH v (id, now) AS (",
+        [(item, now) for item in delivery_ids],
+        """) UPDATE deliveries SET next_at = CASE WHEN conversation IS NULL THEN v.now END,
+                 state = CASE WHEN conversation IS NOT NULL THEN 'queued'
+                     WHEN attempts = 0 THEN 'waiting' ELSE 'retrying' END,
+                 attempts_before = attempts, reopened_at = v.now, updated_at = v.now
+             FROM v WHERE deliveries.id = v.id AND state NOT IN ('queued', 'sending', 'canceled')
+             RETURNING deliveries.subscription_id, deliveries.conversation""",
+    )
+    await conversations.appoint(transaction, _pairs(rows), now)
+    return len(rows)
+
+
+async def owe(
+    transaction: Transaction, subscription: Subscription, items: Sequence[tuple[str, str, str | None]], now: int
+) -> int:
+    """Deliveries of events that a subscription is to get besides those that the intake made: (id, event, its
+    conversation). An event that it is owed already, or was sent, is passed over. Returns how many were made.
+    """
+    active, ordered = subscription.state == "active", subscription.ordered is not None
+    rows = []
+    for delivery_id, event_id, conversation in items:
+        key = conversation if ordered else None
+        state = "held" if not active else "waiting" if key is None else "queued"
+        next_at = now if state == "waiting" else None
+        rows.append((delivery_id, subscription.id, event_id, state, 0, next_at, now, now, key, None))
+    made = await transaction.many(
+        f"INSERT INTO deliveries ({_COLUMNS})",
+        rows,
+        "ON CONFLICT (event_id, subscription_id) DO NOTHING RETURNING subscription_id, conversation",
+    )
+    if active:
+        await conversations.appoint(transaction, _pairs(made), now)
+    return len(made)
+
+
+def _pairs(rows: Sequence[Row]) -> Sequence[Pair]:
+    return sorted({(row[0], row[1]) for row in rows if row[1] is not None})
 
 
 async def get(reader: Reader, delivery_id: str) -> Delivery | None:
@@ -195,23 +337,17 @@ async def page(
     limit: int,
 ) -> Sequence[Delivery]:
     """Newest first, from behind `before`."""
-    sql: LiteralString = f"SELECT {_COLUMNS} FROM deliveries WHERE id < ?"
-    values: list[str | int] = [before or "~"]
-    if subscription is not None:
-        sql += " AND subscription_id = ?"
-        values.append(subscription)
-    if event is not None:
-        sql += " AND event_id = ?"
-        values.append(event)
-    if state is not None:
-        sql += " AND state = ?" + _INDEXED.get(state, "")
-        values.append(state)
-    rows = await reader.fetch(sql + " ORDER BY id DESC LIMIT ?", *values, limit)
+    of_state: LiteralString = "state = ?" + _INDEXED.get(state or "", "")
+    rows = await newest_first(
+        reader, f"SELECT {_COLUMNS} FROM deliveries",
+        {"subscription_id = ?": subscription, "event_id = ?": event, of_state: state},
+        before=before, limit=limit,
+    )  # fmt: skip
     return [_row(row) for row in rows]
 
 
 def _row(row: Row) -> Delivery:
-    identifier, subscription_id, event_id, state, made, next_at, created_at, updated_at = row
+    identifier, subscription_id, event_id, state, made, next_at, created_at, updated_at, conversation, missed = row
     return Delivery(
         id=identifier,
         subscription_id=subscription_id,
@@ -221,4 +357,6 @@ def _row(row: Row) -> Delivery:
         next_at=next_at,
         created_at=created_at,
         updated_at=updated_at,
+        conversation=conversation,
+        missed=missed,
     )

@@ -23,6 +23,18 @@ async def states(transaction: Transaction, message_ids: Sequence[str]) -> Mappin
     return {row[0]: State(status=row[1], final=bool(row[2]), key=row[3], parts=row[4]) for row in rows}
 
 
+async def conversations(transaction: Transaction, message_ids: Sequence[str]) -> Mapping[str, str]:
+    """The key of each message's conversation, fixed when the message was made."""
+    if not message_ids:
+        return {}
+    rows = await transaction.many(
+        "WITH wanted (id) AS (",
+        [(item,) for item in message_ids],
+        ") SELECT messages.id, conversation FROM wanted JOIN messages ON messages.id = wanted.id",
+    )
+    return {row[0]: row[1] for row in rows}
+
+
 def save(transaction: Transaction, rows: Sequence[Values]) -> None:
     """Makes messages, or moves the state of those that are there and fills in what was not known of them."""
     transaction.later(

@@ -7,6 +7,7 @@ here ever opens the database once SQLite has.
 import errno
 import fcntl
 import os
+import struct
 import time
 from contextlib import suppress
 from math import ceil
@@ -26,9 +27,9 @@ class Ownership:
 
     def __init__(self, database: Path, wait: float = 0.0) -> None:
         """Raises CannotStart, naming the holder, when the lock is not free within `wait` seconds."""
-        self.path = database.with_name(database.name + ".lock")
+        self.path = _beside(database, ".lock")
         try:
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise CannotStart(f"{self.path}: cannot be opened ({error.strerror})") from None
         self._acquire(wait)
@@ -63,7 +64,7 @@ class Ownership:
 
 def is_owned(database: Path) -> bool:
     """Whether some process holds the lock, without taking it for longer than the look."""
-    path = database.with_name(database.name + ".lock")
+    path = _beside(database, ".lock")
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -91,7 +92,7 @@ def check_file(path: Path) -> bool:
         return False
     except OSError as error:
         raise CannotStart(f"{path}: cannot be read ({error.strerror})") from None
-    if not header:
+    if not header or _was_never_made(path, header):
         return False
     if not header.startswith(SQLITE_MAGIC) or len(header) < 100:
         raise CannotStart(f"{path}: is not a SQLite database; nothing was changed")
@@ -99,3 +100,46 @@ def check_file(path: Path) -> bool:
     if found != APPLICATION_ID:
         raise CannotStart(f"{path}: is a SQLite database of another application; nothing was changed")
     return True
+
+
+def check_log(database: Path) -> bool:
+    """Looks at the log that an earlier owner left: one that SQLite does not know as its own it would write over.
+
+    True when that owner did not end as it should, and not in the middle of making the database: what it then left in
+    a journal only a writer can take back. Raises CannotStart; after a power loss a header may be missing, not another.
+    """
+    path = _beside(database, "-wal")
+    try:
+        with path.open("rb") as file:
+            header = file.read(32)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise CannotStart(f"{path}: cannot be read ({error.strerror})") from None
+    if any(header) and not _is_of_a_log(header):
+        raise CannotStart(f"{path}: is not the log of a SQLite database, or damaged; nothing was changed")
+    return bool(header) and not _beside(database, "-journal").exists()
+
+
+def _is_of_a_log(header: bytes) -> bool:
+    """Magic number and checksum as in https://www.sqlite.org/fileformat2.html#the_write_ahead_log."""
+    order = {b"\x37\x7f\x06\x82": "<", b"\x37\x7f\x06\x83": ">"}.get(header[:4])
+    if order is None or len(header) < 32:
+        return False
+    first = second = 0
+    for one, two in struct.iter_unpack(f"{order}II", header[:24]):
+        first = (first + one + second) & 0xFFFFFFFF
+        second = (second + two + first) & 0xFFFFFFFF
+    return header[24:] == struct.pack(">II", first, second)
+
+
+def _was_never_made(path: Path, header: bytes) -> bool:
+    """Whether the power failed while the first page was written: SQLite takes that back by the journal beside it."""
+    journal = _beside(path, "-journal")
+    return not any(header) and journal.is_file() and journal.stat().st_size > 0
+
+
+def _beside(database: Path, ending: str) -> Path:
+    """Where SQLite puts its own files: beside the database itself, whichever link leads there."""
+    real = Path(os.path.realpath(database)) if database.is_symlink() else database
+    return real.with_name(real.name + ending)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Literal, LiteralString
 
 from receiver.storage.database import Reader, Row, Transaction
+from receiver.storage.pages import newest_first
 
 Outcome = Literal["stored", "duplicate", "conflict", "ignored", "quarantined", "handshake"]
 
@@ -66,18 +67,11 @@ async def page(
     reader: Reader, *, source: str | None, outcome: str | None, since: int | None, before: str | None, limit: int
 ) -> Sequence[Summary]:
     """Newest first, from behind `before`."""
-    sql: LiteralString = f"SELECT {_SUMMARY} FROM receipts WHERE id < ?"
-    values: list[str | int] = [before or "~"]
-    if source is not None:
-        sql += " AND source_id = ?"
-        values.append(source)
-    if outcome is not None:
-        sql += " AND outcome = ?"
-        values.append(outcome)
-    if since is not None:
-        sql += " AND received_at >= ?"
-        values.append(since)
-    rows = await reader.fetch(sql + " ORDER BY id DESC LIMIT ?", *values, limit)
+    rows = await newest_first(
+        reader, f"SELECT {_SUMMARY} FROM receipts",
+        {"source_id = ?": source, "outcome = ?": outcome, "received_at >= ?": since},
+        before=before, limit=limit,
+    )  # fmt: skip
     return [_summary(row) for row in rows]
 
 

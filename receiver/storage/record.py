@@ -10,12 +10,13 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from receiver.sms.compose import Entry, Origin, encode, finish_report, follow_up_entry, quarantine
-from receiver.sms.state import State
-from receiver.storage import deliveries, events, messages, receipts, sources
+from receiver.storage import events, messages, receipts, sources
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import Transaction, Values
 from receiver.storage.ids import Ids
+from receiver.storage.owing import Outgoing, Owing, Room
 from receiver.storage.receipts import Outcome, Receipt
+from receiver.storage.rows import event_row, message_row
 
 _SEPARATOR = "\x1f"
 _SEEN_EVERY = 1_000_000
@@ -45,24 +46,22 @@ class Recording:
         return Recorded(self.receipt)
 
 
-@dataclass(frozen=True, slots=True)
-class Owed:
-    """A delivery born leased to this process, to be sent from memory."""
-
-    delivery_id: str
-    subscription_id: str
-    event_id: str
-    body: bytes
-
-
 @dataclass(slots=True)
 class Recorded:
-    """What became of one request; `stored` are subscriptions whose deliveries wait in store."""
+    """What became of one request: its new events as (id, type), and whom they go to."""
 
     receipt: Receipt
     events: list[tuple[str, str]] = field(default_factory=list)
-    owed: list[Owed] = field(default_factory=list)
-    stored: set[str] = field(default_factory=set)
+    outgoing: Outgoing = field(default_factory=Outgoing)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Notice:
+    """Something that no vendor told us: an operational event. `about` is the subscription that must not hear of it."""
+
+    type: str
+    data: dict[str, Any]
+    about: str | None = None
 
 
 @dataclass(slots=True)
@@ -81,7 +80,7 @@ class _Pending:
 class Recorder:
     """`record` is the operation for `Batch`; `room` says how many more deliveries a subscription's lane can hold."""
 
-    def __init__(self, catalog: Catalog, ids: Ids, clock: Callable[[], int], room: Callable[[str], int]) -> None:
+    def __init__(self, catalog: Catalog, ids: Ids, clock: Callable[[], int], room: Room) -> None:
         self._catalog = catalog
         self._ids = ids
         self._clock = clock
@@ -99,10 +98,23 @@ class Recorder:
             fresh = await self._claim(transaction, pending, recordings, now)
             await self._move_states(transaction, fresh, now)
             logged = await self._with_consents(transaction, fresh, now)
-            self._log(transaction, logged, now)
+            await self._log(transaction, logged, now)
         receipts.insert(transaction, [recording.receipt for recording in recordings])
         self._note_seen(transaction, recordings, now)
         return results
+
+    async def tell(self, transaction: Transaction, notices: Sequence[Notice], now: int) -> Outgoing:
+        """Records operational events in a transaction of somebody else's, who hands over what comes of them."""
+        rows, outgoing = [], Outgoing()
+        owing = Owing(self._catalog, self._ids, self._room, now)
+        for notice in notices:
+            event_id = self._ids.new("evt")
+            body = encode(event_id, Entry(type=notice.type, timestamp=now, data=notice.data, identity=""))
+            rows.append(event_row(event_id, notice.type, notice.data, now, body))
+            owing.add(outgoing, event_id, notice.type, notice.data, body, None, besides=notice.about)
+        events.insert(transaction, rows)
+        await owing.write(transaction)
+        return outgoing
 
     def _pending(self, recordings: Sequence[Recording], results: Sequence[Recorded]) -> list[_Pending]:
         """Ids are given in the order of the log, a follow-up's right behind its cause's."""
@@ -182,7 +194,10 @@ class Recorder:
                 moved[item.message_id] = [item]
             if item.message_id is not None:
                 entry.data["message_id"] = item.message_id
-        rows = [_message_row(items, message_id, states.get(message_id), now) for message_id, items in moved.items()]
+        rows = [
+            message_row([item.entry for item in items], message_id, states.get(message_id), now)
+            for message_id, items in moved.items()
+        ]
         if rows:
             messages.save(transaction, rows)
 
@@ -219,37 +234,17 @@ class Recorder:
         _note_unchanged(unchanged, logged)
         return logged
 
-    def _log(self, transaction: Transaction, logged: Sequence[_Pending], now: int) -> None:
-        event_rows = []
-        delivery_rows: list[tuple[Any, ...]] = []
-        leased: dict[str, int] = {}
+    async def _log(self, transaction: Transaction, logged: Sequence[_Pending], now: int) -> None:
+        rows = []
+        owing = Owing(self._catalog, self._ids, self._room, now)
         for item in logged:
-            body = encode(item.event_id, item.entry)
-            event_rows.append(_event_row(item, body))
-            item.recorded.events.append((item.event_id, item.entry.type))
-            for subscription, matches in self._catalog.matchers(item.entry.type):
-                if matches(item.entry.type, item.entry.data):
-                    self._owe(item, subscription.id, subscription.state, body, leased, delivery_rows, now)
-        events.insert(transaction, event_rows)
-        deliveries.insert(transaction, delivery_rows)
-
-    def _owe(
-        self, item: _Pending, subscription_id: str, subscription_state: str, body: bytes, leased: dict[str, int],
-        rows: list[tuple[Any, ...]], now: int,
-    ) -> None:  # fmt: skip
-        """One delivery: sent from memory where its lane has room, else kept in store, held where it must wait."""
-        delivery_id = self._ids.new("dlv")
-        state, next_at = "held", None
-        if subscription_state == "active":
-            taken = leased.get(subscription_id, 0)
-            if taken < self._room(subscription_id):
-                leased[subscription_id] = taken + 1
-                state = "sending"
-                item.recorded.owed.append(Owed(delivery_id, subscription_id, item.event_id, body))
-            else:
-                state, next_at = "waiting", now
-                item.recorded.stored.add(subscription_id)
-        rows.append((delivery_id, subscription_id, item.event_id, state, 0, next_at, now, now))
+            entry, recorded = item.entry, item.recorded
+            body = encode(item.event_id, entry)
+            rows.append(event_row(item.event_id, entry.type, entry.data, recorded.receipt.received_at, body))
+            recorded.events.append((item.event_id, entry.type))
+            owing.add(recorded.outgoing, item.event_id, entry.type, entry.data, body, item.message_id)
+        events.insert(transaction, rows)
+        await owing.write(transaction)
 
     def _note_seen(self, transaction: Transaction, recordings: Sequence[Recording], now: int) -> None:
         """When each source was last heard of, written at most once a second."""
@@ -334,65 +329,3 @@ def _note_unchanged(unchanged: Sequence[_Pending], logged: Sequence[_Pending]) -
         receipt = item.recorded.receipt
         if receipt.outcome == "stored" and id(item.recorded) not in with_news:
             receipt.outcome, receipt.note = "ignored", "consent_unchanged"
-
-
-def _message_row(items: Sequence[_Pending], message_id: str, state: State | None, now: int) -> tuple[Any, ...]:
-    """Of several reports the first names the conversation; what it does not know the next may."""
-    entry, data = items[0].entry, items[0].entry.data
-    names = _names(data)
-    for item in items[1:]:
-        names = [known if known is not None else new for known, new in zip(names, _names(item.entry.data), strict=True)]
-    vendor_message_id, client_reference, batch_id, sender, receiver = names
-    return (
-        message_id,
-        data["source_id"],
-        data["vendor"],
-        "out" if state else "in",
-        vendor_message_id,
-        client_reference,
-        batch_id,
-        data["channel"],
-        sender,
-        receiver,
-        entry.conversation or message_id,
-        state.status if state else None,
-        int(state.final) if state else None,
-        state.key if state else None,
-        state.parts if state else None,
-        now,
-        now,
-    )
-
-
-def _names(data: dict[str, Any]) -> list[str | None]:
-    return [
-        data["vendor_message_id"],
-        data["client_reference"],
-        data.get("batch_id"),
-        _address(data["from"]),
-        _address(data["to"]),
-    ]
-
-
-def _event_row(item: _Pending, body: bytes) -> tuple[Any, ...]:
-    data = item.entry.data
-    contact = "number" in data
-    return (
-        item.event_id,
-        item.entry.type,
-        item.recorded.receipt.received_at,
-        data["vendor"],
-        data["source_id"],
-        data["receipt_id"],
-        data.get("message_id"),
-        data.get("vendor_message_id"),
-        data.get("client_reference"),
-        _address(data["number"] if contact else data.get("from")),
-        _address(data["sender"] if contact else data.get("to")),
-        data.get("status"),
-        body.decode(),
-    )
-
-
-def _address(found: dict[str, Any] | None) -> str | None:
-    return found["address"] if found else None

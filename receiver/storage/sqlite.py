@@ -4,6 +4,7 @@ WAL with `synchronous=FULL`: a transaction is on disk when COMMIT returns (https
 """
 
 import asyncio
+import errno
 import os
 import sqlite3
 from collections.abc import AsyncIterator, Sequence
@@ -17,7 +18,7 @@ from urllib.parse import quote
 import aiosqlite
 
 from receiver.storage.database import Broken, CannotStart, Row, StorageError, Unavailable, Values
-from receiver.storage.ownership import APPLICATION_ID, check_file
+from receiver.storage.ownership import APPLICATION_ID, check_file, check_log
 
 _PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY,
             sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT}  # fmt: skip
@@ -33,6 +34,7 @@ class SqliteDatabase:
         self._writer = writer
         self._writing = asyncio.Lock()
         self._readers = readers
+        self._damaged = False
         self._free: asyncio.LifoQueue[aiosqlite.Connection] = asyncio.LifoQueue()
         for reader in readers:
             self._free.put_nowait(reader)
@@ -42,14 +44,19 @@ class SqliteDatabase:
         """Opens or makes the database. Raises CannotStart with one clear line."""
         if not check_file(path):
             _make_private(path)
+        crashed = check_log(path)
         async with AsyncExitStack() as opened:  # what fails half-way leaves no thread behind
             try:
+                # Beside a log that was left, readers come first: the last to close is then no writer, which would put
+                # the log into a database that may be damaged.
+                pool = [await _open_reader(path, opened) for _ in range(readers if crashed else 0)]
                 writer = await aiosqlite.connect(
                     path, isolation_level=None, timeout=busy_seconds, cached_statements=_STATEMENTS_KEPT
                 )
                 opened.push_async_callback(writer.close)
                 await _prepare(writer)
-                pool = [await _open_reader(path, opened) for _ in range(readers)]
+                _sync_names(path.parent)
+                pool = pool or [await _open_reader(path, opened) for _ in range(readers)]
             except sqlite3.Error as error:
                 raise CannotStart(f"{path}: cannot be opened as a database ({error})") from None
             opened.pop_all()
@@ -73,6 +80,9 @@ class SqliteDatabase:
         connection = await self._free.get()
         try:
             yield _Connection(connection, "BEGIN")
+        except Broken:
+            self._damaged = True
+            raise
         finally:
             try:
                 await _rolled_back(connection)
@@ -89,12 +99,15 @@ class SqliteDatabase:
                 transaction = _Connection(writer, "BEGIN IMMEDIATE")
                 yield transaction
                 await transaction.commit()
-            except BaseException:
+            except BaseException as error:
+                self._damaged = self._damaged or isinstance(error, Broken)
                 await _rolled_back(writer)
                 raise
 
     async def close(self) -> None:
-        for connection in (*self._readers, *([self._writer] if self._writer else [])):
+        """The last to close puts the log into the database: the writer, unless something is damaged."""
+        writers = [self._writer] if self._writer else []
+        for connection in (*writers, *self._readers) if self._damaged else (*self._readers, *writers):
             await connection.close()
 
 
@@ -199,10 +212,11 @@ async def _rolled_back(connection: aiosqlite.Connection) -> None:
 
 
 async def _prepare(writer: aiosqlite.Connection) -> None:
-    for pragma in (
+    if list(await writer.execute_fetchall("PRAGMA application_id")) != [(APPLICATION_ID,)]:
         # Before there is a log: in it, the mark would be in the file itself, where it is looked for at the next
         # start, only from the first checkpoint on.
-        f"application_id = {APPLICATION_ID}",
+        await writer.execute_fetchall(f"PRAGMA application_id = {APPLICATION_ID}")
+    for pragma in (
         "journal_mode = WAL",
         "synchronous = FULL",
         "foreign_keys = ON",
@@ -214,6 +228,8 @@ async def _prepare(writer: aiosqlite.Connection) -> None:
         await writer.execute_fetchall(f"PRAGMA {pragma}")
     if list(await writer.execute_fetchall("PRAGMA journal_mode")) != [("wal",)]:
         raise sqlite3.OperationalError("write-ahead logging is not possible there; is it a network file system?")
+    for sql in ("BEGIN IMMEDIATE", f"PRAGMA application_id = {APPLICATION_ID}", "ROLLBACK"):
+        await writer.execute_fetchall(sql)  # on a file that may only be read, BEGIN succeeds and a write does not
 
 
 async def _open_reader(path: Path, opened: AsyncExitStack) -> aiosqlite.Connection:
@@ -221,7 +237,20 @@ async def _open_reader(path: Path, opened: AsyncExitStack) -> aiosqlite.Connecti
     reader = await aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=1.0, cached_statements=256)
     opened.push_async_callback(reader.close)
     await reader.execute_fetchall("PRAGMA query_only = ON")
+    await reader.execute_fetchall("SELECT count(*) FROM sqlite_master")  # the log is open to it from its first look on
     return reader
+
+
+def _sync_names(folder: Path) -> None:
+    """The names of the database and its log are on disk. SQLite syncs them too, and takes no notice when that fails."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that has no such thing
+            raise CannotStart(f"{folder}: cannot be synced ({error.strerror})") from None
+    finally:
+        os.close(descriptor)
 
 
 def _make_private(path: Path) -> None:

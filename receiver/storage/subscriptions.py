@@ -7,6 +7,7 @@ from typing import Literal, LiteralString
 
 import orjson
 
+from receiver.delivery.health import DisabledBy, Health
 from receiver.sms.matching import Filter, Matcher, compile_matcher
 from receiver.storage.database import Reader, Row, Transaction
 from receiver.storage.sources import changed
@@ -14,8 +15,9 @@ from receiver.storage.sources import changed
 SubscriptionState = Literal["active", "paused", "disabled"]
 
 _COLUMNS: LiteralString = (
-    "id, url, types, filter, format, secrets, headers, max_concurrency, retry_schedule, state, description, "
-    "created_at, updated_at, last_success_at"
+    "id, url, types, filter, format, secrets, headers, max_concurrency, rate_per_second, ordered, retry_schedule, "
+    "handshake, allowed_per_minute, state, disabled_by, catching_up, health, description, created_at, updated_at, "
+    "last_success_at"
 )
 
 
@@ -29,7 +31,14 @@ class Secret:
 
 @dataclass(frozen=True, kw_only=True)
 class Subscription:
-    """`retry_schedule`: delays in seconds after each failure, None for the settings' own."""
+    """A registered URL.
+
+    retry_schedule       delays in seconds after each failure, None for the settings' own
+    rate_per_second      attempts a second at most; None for no limit
+    ordered              `conversation`: the events of one strictly in the order of the log
+    allowed_per_minute   what the URL allowed when its handshake was made
+    catching_up          a job is going through the log for it; the intake makes no deliveries for it meanwhile
+    """
 
     id: str
     url: str
@@ -39,8 +48,15 @@ class Subscription:
     secrets: Sequence[Secret]
     headers: Mapping[str, str] = field(default_factory=dict)
     max_concurrency: int
+    rate_per_second: float | None = None
+    ordered: Literal["conversation"] | None = None
     retry_schedule: Sequence[float] | None
+    handshake: bool = False
+    allowed_per_minute: int | None = None
     state: SubscriptionState
+    disabled_by: DisabledBy | None = None
+    catching_up: bool = False
+    health: Health = field(default_factory=Health)
     description: str | None
     created_at: int
     updated_at: int
@@ -100,7 +116,7 @@ async def backlog(reader: Reader, subscription_id: str) -> Backlog:
     """How many deliveries it is still owed, and since when the oldest of them waits."""
     ((waiting, oldest),) = await reader.fetch(
         """SELECT count(*), min(created_at) FROM deliveries
-           WHERE subscription_id = ? AND state IN ('waiting', 'sending', 'retrying')""",
+           WHERE subscription_id = ? AND state IN ('queued', 'waiting', 'sending', 'retrying')""",
         subscription_id,
     )
     return Backlog(waiting=waiting, oldest_waiting_at=oldest)
@@ -114,7 +130,7 @@ async def backlogs(reader: Reader, subscription_ids: Sequence[str]) -> Mapping[s
     rows = await reader.fetch(
         f"""SELECT owed.subscription_id, owed.waiting, deliveries.created_at
             FROM (SELECT subscription_id, count(*) AS waiting, min(id) AS oldest FROM deliveries
-                  WHERE subscription_id IN ({marks}) AND state IN ('waiting', 'sending', 'retrying')
+                  WHERE subscription_id IN ({marks}) AND state IN ('queued', 'waiting', 'sending', 'retrying')
                   GROUP BY subscription_id) AS owed
             JOIN deliveries ON deliveries.id = owed.oldest""",
         *subscription_ids,
@@ -128,20 +144,25 @@ async def known(reader: Reader, subscription_id: str) -> bool:
 
 
 async def save(transaction: Transaction, item: Subscription) -> None:
-    """Makes the subscription or replaces it."""
+    """Makes the subscription or replaces it, but for its health and its successes."""
     await transaction.fetch(
         """INSERT INTO subscriptions (id, url, types, filter, format, secrets, headers, max_concurrency,
-               retry_schedule, state, description, created_at, updated_at)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+               rate_per_second, ordered, retry_schedule, handshake, allowed_per_minute, state, disabled_by,
+               catching_up, description, created_at, updated_at)
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
            ON CONFLICT (id) DO UPDATE SET url = excluded.url, types = excluded.types, filter = excluded.filter,
                format = excluded.format, secrets = excluded.secrets, headers = excluded.headers,
-               max_concurrency = excluded.max_concurrency, retry_schedule = excluded.retry_schedule,
-               state = excluded.state, description = excluded.description, updated_at = excluded.updated_at""",
+               max_concurrency = excluded.max_concurrency, rate_per_second = excluded.rate_per_second,
+               ordered = excluded.ordered, retry_schedule = excluded.retry_schedule, handshake = excluded.handshake,
+               allowed_per_minute = excluded.allowed_per_minute, state = excluded.state,
+               disabled_by = excluded.disabled_by, catching_up = excluded.catching_up,
+               description = excluded.description, updated_at = excluded.updated_at""",
         item.id, item.url, _json(list(item.types)),
         item.filter.model_dump_json(by_alias=True) if item.filter else None, item.format,
         _json([{"value": secret.value, "expires_at": secret.expires_at} for secret in item.secrets]),
-        _json(dict(item.headers)), item.max_concurrency,
-        _json(list(item.retry_schedule)) if item.retry_schedule is not None else None, item.state, item.description,
+        _json(dict(item.headers)), item.max_concurrency, item.rate_per_second, item.ordered,
+        _json(list(item.retry_schedule)) if item.retry_schedule is not None else None, int(item.handshake),
+        item.allowed_per_minute, item.state, item.disabled_by, int(item.catching_up), item.description,
         item.created_at, item.updated_at,
     )  # fmt: skip
     await changed(transaction, item.updated_at)
@@ -158,25 +179,42 @@ async def remove(transaction: Transaction, subscription_id: str, now: int) -> bo
         return False
     await transaction.fetch(
         """UPDATE deliveries SET state = 'canceled', next_at = NULL, updated_at = ?
-           WHERE subscription_id = ? AND state IN ('waiting', 'sending', 'retrying', 'held')""",
+           WHERE subscription_id = ? AND state IN ('queued', 'waiting', 'sending', 'retrying', 'held')""",
         now, subscription_id,
     )  # fmt: skip
     await changed(transaction, now)
     return True
 
 
-async def disable(transaction: Transaction, subscription_id: str, now: int) -> None:
-    """Deliveries go on being recorded, as `held`."""
-    await transaction.fetch(
-        "UPDATE subscriptions SET state = 'disabled', updated_at = ? WHERE id = ? AND state <> 'disabled'",
-        now, subscription_id,
+async def disable(transaction: Transaction, subscription_id: str, because: DisabledBy, now: int) -> bool:
+    """Deliveries go on being recorded, as `held`. False when it was disabled before, or removed."""
+    disabled = await transaction.fetch(
+        """UPDATE subscriptions SET state = 'disabled', disabled_by = ?, updated_at = ?
+           WHERE id = ? AND state <> 'disabled' AND removed_at IS NULL RETURNING 1""",
+        because, now, subscription_id,
     )  # fmt: skip
+    await hold(transaction, subscription_id, now)
+    await changed(transaction, now)
+    return bool(disabled)
+
+
+async def hold(transaction: Transaction, subscription_id: str, now: int) -> None:
+    """What waits for a subscription that was disabled waits no longer; `recover` sends it."""
     await transaction.fetch(
         """UPDATE deliveries SET state = 'held', next_at = NULL, updated_at = ?
-           WHERE subscription_id = ? AND state IN ('waiting', 'retrying')""",
+           WHERE subscription_id = ? AND state <> 'sending'
+               AND state IN ('queued', 'waiting', 'sending', 'retrying')""",
         now, subscription_id,
     )  # fmt: skip
-    await changed(transaction, now)
+
+
+def save_health(transaction: Transaction, healths: Mapping[str, Health]) -> None:
+    """The health of subscriptions by their ids; no change in the sense of the catalog."""
+    transaction.later(
+        "WITH v (id, health) AS (",
+        [(item, None if health == Health() else _json(health)) for item, health in healths.items()],
+        ") UPDATE subscriptions SET health = v.health FROM v WHERE subscriptions.id = v.id",
+    )
 
 
 def succeeded(transaction: Transaction, moments: Mapping[str, int]) -> None:
@@ -193,8 +231,8 @@ def _json(value: object) -> str:
 
 
 def _row(row: Row) -> Subscription:
-    (identifier, url, types, wanted, form, secrets, headers, concurrency, schedule, state, description, created_at,
-     updated_at, success_at) = row  # fmt: skip
+    (identifier, url, types, wanted, form, secrets, headers, concurrency, rate, ordered, schedule, handshake, allowed,
+     state, disabled_by, catching_up, health, description, created_at, updated_at, success_at) = row  # fmt: skip
     return Subscription(
         id=identifier,
         url=url,
@@ -204,8 +242,15 @@ def _row(row: Row) -> Subscription:
         secrets=[Secret(**item) for item in orjson.loads(secrets)],
         headers=orjson.loads(headers),
         max_concurrency=concurrency,
+        rate_per_second=rate,
+        ordered=ordered,
         retry_schedule=orjson.loads(schedule) if schedule else None,
+        handshake=bool(handshake),
+        allowed_per_minute=allowed,
         state=state,
+        disabled_by=disabled_by,
+        catching_up=bool(catching_up),
+        health=Health(**orjson.loads(health)) if health else Health(),
         description=description,
         created_at=created_at,
         updated_at=updated_at,

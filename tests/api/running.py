@@ -1,9 +1,10 @@
 """The API on a real SQLite file, with the vendors' door beside it, so that what is listed was really received."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from starlette.applications import Starlette
 
 from receiver.api import create_api
 from receiver.api.context import Context
+from receiver.delivery.handshake import Consent, NoConsent
+from receiver.delivery.recover import Jobs
 from receiver.egress import Guard
 from receiver.intake.receive import Intake
 from receiver.storage.batch import Batch, Operation
@@ -32,8 +35,26 @@ HOOK = "https://subscriber.example.com/hook"
 
 
 @dataclass
+class Consents:
+    """Every URL's answer to a handshake, what happens before it comes, and the subscriptions that were asked."""
+
+    answer: Consent | NoConsent = field(default_factory=lambda: Consent(per_minute=None))
+    meanwhile: Callable[[], Awaitable[None]] | None = None
+    asked: list[Subscription] = field(default_factory=list)
+
+    async def ask(self, subscription: Subscription) -> Consent | NoConsent:
+        self.asked.append(subscription)
+        if self.meanwhile is not None:
+            await self.meanwhile()
+        return self.answer
+
+
+@dataclass
 class Api:
-    """`client` asks as the admin of the settings; `ask` with any headers. Time goes on a millisecond a look."""
+    """`client` asks as the admin of the settings; `ask` with any headers. Time goes on a millisecond a look.
+
+    Jobs wait for `work`; `rung` has a word for each time that they were told of one.
+    """
 
     app: Starlette
     client: httpx2.AsyncClient
@@ -42,8 +63,16 @@ class Api:
     database: SqliteDatabase
     recorded: list[Recorded]
     pinged: list[Subscription]
+    consents: Consents
+    jobs: Jobs
+    rung: list[str]
     woken: list[str] = field(default_factory=list)
     causes: list[str] = field(default_factory=list)
+
+    async def work(self) -> None:
+        """Every job that was asked for, to its end."""
+        while await self.jobs.step():
+            pass
 
     async def ask(self, method: str, path: str, **given: Any) -> httpx2.Response:
         transport = httpx2.ASGITransport(self.app)
@@ -97,7 +126,7 @@ class Api:
                 delivery_id=owed.delivery_id, subscription_id=owed.subscription_id, state=state,
                 next_at=START * 2 if state == "retrying" else None, attempt=attempt,
             )
-            for owed in recorded.owed
+            for owed in recorded.outgoing.leased
         ]  # fmt: skip
 
         async def change(transaction: Transaction) -> None:
@@ -134,6 +163,8 @@ def _built(database: SqliteDatabase, batch: Batch, given: Mapping[str, Any]) -> 
     pinged: list[Subscription] = []
     woken: list[str] = []
     causes: list[str] = []
+    rung: list[str] = []
+    consents = Consents()
     clock: Callable[[], int] = lambda: next(ticks)  # noqa: E731
     ids = Ids(clock, lambda size: next(seeds).to_bytes(size, "big"))
 
@@ -145,10 +176,11 @@ def _built(database: SqliteDatabase, batch: Batch, given: Mapping[str, Any]) -> 
         database=database, batch=batch, catalog=catalog, ids=ids, clock=clock,
         entropy=lambda size: next(seeds).to_bytes(size, "big"), public_url=PUBLIC_URL, public_url_is_default=False,
         admin_key=ADMIN_KEY, guard=Guard(), ping=ping, wake=woken.append, causes=lambda: causes,
+        ask_consent=consents.ask, jobs_woken=partial(rung.append, "job"),
     )  # fmt: skip
     context = replace(context, **given)
     recording: Operation[Recording, Recorded] = Operation(
-        Recorder(catalog, ids, clock, lambda _: 1000).record, recorded.extend
+        Recorder(catalog, ids, clock, lambda _, *, urgent: 1000).record, recorded.extend
     )
     intake = Intake(
         doors=catalog, record=lambda item: batch.submit(recording, item), new_id=ids.new, clock=clock,
@@ -161,7 +193,8 @@ def _built(database: SqliteDatabase, batch: Batch, given: Mapping[str, Any]) -> 
         base_url="http://localhost",
         headers={"authorization": f"Bearer {ADMIN_KEY}"},
     )
-    return Api(app, client, context, intake, database, recorded, pinged, woken, causes)
+    jobs = Jobs(batch=batch, catalog=catalog, ids=ids, clock=clock, wake_lane=woken.append)
+    return Api(app, client, context, intake, database, recorded, pinged, consents, jobs, rung, woken, causes)
 
 
 def pointers(answer: httpx2.Response) -> Sequence[str]:

@@ -44,6 +44,7 @@ PREFIXES = {
     "deliveries": "dlv",
     "receipts": "rcp",
     "keys": "key",
+    "jobs": "job",
 }
 
 
@@ -87,9 +88,11 @@ async def _filled(api: Api) -> dict[str, str]:
     await api.receive(source, b"{broken")
     await api.attempted(api.recorded[0], "dead", an_attempt(status=500, error="status"))
     recorded = api.recorded[0]
+    job = await api.client.post(f"/v1/subscriptions/{subscription['id']}/recover")
     return {
-        "the src": source["id"], "the sub": subscription["id"], "the evt": recorded.owed[0].event_id,
-        "the dlv": recorded.owed[0].delivery_id, "the rcp": recorded.receipt.id,
+        "the src": source["id"], "the sub": subscription["id"], "the evt": recorded.outgoing.leased[0].event_id,
+        "the dlv": recorded.outgoing.leased[0].delivery_id, "the rcp": recorded.receipt.id,
+        "the job": job.json()["job"]["id"],
         "doomed src": (await api.make_source())["id"], "doomed sub": (await api.make_subscription())["id"],
         "doomed key": (await api.make_key("read"))["id"],
     }  # fmt: skip

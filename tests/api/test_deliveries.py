@@ -72,7 +72,7 @@ async def test_a_retry_makes_it_due_at_once_and_wakes_the_sender(tmp_path: Path,
         made = await api.make_subscription()
         await received(api, 1)
         await api.attempted(api.recorded[0], state, an_attempt())
-        delivery_id = api.recorded[0].owed[0].delivery_id
+        delivery_id = api.recorded[0].outgoing.leased[0].delivery_id
         answer = await api.client.post(f"/v1/deliveries/{delivery_id}/retry")
         assert answer.status_code == 200
         assert answer.json()["state"] == "retrying"
@@ -84,17 +84,46 @@ async def test_a_retry_that_could_not_come_about_is_a_conflict(tmp_path: Path):
     async with running_api(tmp_path) as api:
         made = await api.make_subscription()
         await received(api, 1)
-        retry = f"/v1/deliveries/{api.recorded[0].owed[0].delivery_id}/retry"
+        retry = f"/v1/deliveries/{api.recorded[0].outgoing.leased[0].delivery_id}/retry"
         assert problem(await api.client.post(retry)) == (409, "conflict")  # it is being sent
         await api.attempted(api.recorded[0], "dead", an_attempt())
         await api.client.patch(f"/v1/subscriptions/{made['id']}", json={"paused": True})
         assert problem(await api.client.post(retry)) == (409, "conflict")
-        await api.context.batch.write(lambda transaction: subscriptions.disable(transaction, made["id"], 1))
+        await api.context.batch.write(lambda transaction: subscriptions.disable(transaction, made["id"], "failures", 1))
         assert "disabled" in (await api.client.post(retry)).json()["detail"]
         await api.client.delete(f"/v1/subscriptions/{made['id']}")
         assert problem(await api.client.post(retry)) == (409, "conflict")
         assert problem(await api.client.post("/v1/deliveries/dlv_never/retry")) == (404, "not_found")
         assert api.woken == []
+
+
+async def test_what_stands_behind_another_of_its_conversation_says_so_and_cannot_overtake(tmp_path: Path):
+    async with running_api(tmp_path) as api:
+        await api.make_subscription(ordered="conversation")
+        source = await api.mapped_source()
+        for number in range(3):
+            await api.receive(source, message(number, **{"from": "447700900100"}))
+        third, second, first = (await api.client.get("/v1/deliveries")).json()["data"]
+        assert [item["state"] for item in (first, second, third)] == ["sending", "queued", "queued"]
+        assert [item["next_at"] for item in (second, third)] == [None, None]
+        assert len((await api.client.get("/v1/deliveries?state=queued")).json()["data"]) == 2
+        assert problem(await api.client.post(f"/v1/deliveries/{third['id']}/retry")) == (409, "conflict")
+        await api.attempted(api.recorded[0], "dead", an_attempt(status=500, error="status"))
+        again = (await api.client.post(f"/v1/deliveries/{first['id']}/retry")).json()
+        assert (again["state"], again["attempts_made"]) == ("retrying", 1)  # it is the oldest that is owed
+
+
+async def test_a_delivery_names_the_events_that_were_given_up_right_before_it(tmp_path: Path):
+    async with running_api(tmp_path) as api:
+        await api.make_subscription(ordered="conversation")
+        source = await api.mapped_source()
+        for number in range(3):
+            await api.receive(source, message(number, **{"from": "447700900100"}))
+            await api.attempted(api.recorded[number], "dead", an_attempt(status=500, error="status"))
+        third, second, first = (await api.client.get("/v1/deliveries")).json()["data"]
+        assert (first["missed"], second["missed"]) == ([], [first["event_id"]])
+        assert third["missed"] == [first["event_id"], second["event_id"]]
+        assert "conversation" not in third
 
 
 async def test_a_call_without_parameters_takes_no_body(tmp_path: Path):

@@ -12,8 +12,9 @@ from receiver.delivery.signing import parse_secret
 from receiver.egress import Guard
 from receiver.sms.timestamps import from_text
 from receiver.storage import subscriptions
+from receiver.storage.deliveries import Attempt
 from receiver.storage.subscriptions import Subscription
-from tests.api.running import HOOK, PUBLIC_URL, Api, pointers, problem, running_api
+from tests.api.running import HOOK, PUBLIC_URL, Api, an_attempt, pointers, problem, running_api
 
 GIVEN_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # the example of the Standard Webhooks specification
 MESSAGE = b'{"from":"447700900123","to":"447700900456","text":"hello"}'
@@ -37,8 +38,10 @@ async def test_a_url_alone_subscribes_to_everything(tmp_path: Path):
         assert made.pop("created_at") == made.pop("updated_at")
         assert made == {
             "url": HOOK, "types": ["*"], "filter": None, "format": "standard", "headers": {}, "max_concurrency": 32,
-            "retry_schedule": None, "paused": False, "description": None, "state": "active", "waiting": 0,
-            "oldest_waiting_at": None, "last_success_at": None, "warnings": [],
+            "rate_per_second": None, "ordered": None, "retry_schedule": None, "handshake": False,
+            "allowed_per_minute": None, "paused": False, "description": None, "state": "active", "disabled_by": None,
+            "catching_up": False, "waiting": 0, "oldest_waiting_at": None, "failures": 0, "failing_since": None,
+            "last_error": None, "last_status": None, "last_success_at": None, "warnings": [],
         }  # fmt: skip
 
 
@@ -46,7 +49,8 @@ async def test_every_field_is_kept(tmp_path: Path):
     body = {
         "url": HOOK, "types": ["message.*", "contact.opted_out"], "filter": {"from": ["+44*"], "final_only": True},
         "format": "standard", "secret": GIVEN_SECRET, "headers": {"X-Team": "billing"}, "max_concurrency": 3,
-        "retry_schedule": [1, 2.5, 604800], "paused": True, "description": "for billing",
+        "retry_schedule": [1, 2.5, 604800], "paused": True, "description": "for billing", "ordered": "conversation",
+        "rate_per_second": 0.5, "handshake": True,
     }  # fmt: skip
     async with running_api(tmp_path) as api:
         made = await api.make_subscription(**body)
@@ -68,7 +72,7 @@ async def test_the_next_message_reaches_a_subscription_that_was_just_made(tmp_pa
         assert api.context.catalog.subscription(made["id"]) is not None
         other = await api.make_subscription(types=["message.status"])
         await api.receive(source, MESSAGE)
-        (owed,) = api.recorded[-1].owed
+        (owed,) = api.recorded[-1].outgoing.leased
         assert owed.subscription_id == made["id"]
         await api.receive(source, MESSAGE.replace(b"hello", b"again"))
         found = {item["id"]: item for item in (await api.client.get("/v1/subscriptions")).json()["data"]}
@@ -141,9 +145,11 @@ async def test_a_disabled_subscription_stays_so_until_paused_is_set_to_false(tmp
     async with running_api(tmp_path) as api:
         made = await api.make_subscription()
         path = f"/v1/subscriptions/{made['id']}"
-        await api.context.batch.write(lambda transaction: subscriptions.disable(transaction, made["id"], 1))
-        assert (await api.client.patch(path, json={"description": "x"})).json()["state"] == "disabled"
-        assert (await api.client.patch(path, json={"paused": False})).json()["state"] == "active"
+        await api.context.batch.write(lambda transaction: subscriptions.disable(transaction, made["id"], "gone", 1))
+        changed = (await api.client.patch(path, json={"description": "x"})).json()
+        assert (changed["state"], changed["disabled_by"]) == ("disabled", "gone")
+        changed = (await api.client.patch(path, json={"paused": False})).json()
+        assert (changed["state"], changed["disabled_by"]) == ("active", None)
 
 
 async def test_removal_cancels_what_is_owed_and_is_idempotent(tmp_path: Path):
@@ -157,7 +163,7 @@ async def test_removal_cancels_what_is_owed_and_is_idempotent(tmp_path: Path):
         (delivery,) = (await api.client.get("/v1/deliveries")).json()["data"]
         assert delivery["state"] == "canceled"
         await api.receive(source, MESSAGE.replace(b"hello", b"again"))
-        assert api.recorded[-1].owed == []
+        assert api.recorded[-1].outgoing.leased == []
         assert problem(await api.client.get(path)) == (404, "not_found")
         assert problem(await api.client.patch(path, json={})) == (404, "not_found")
         assert problem(await api.client.post(f"{path}/test")) == (404, "not_found")
@@ -175,6 +181,20 @@ async def test_the_test_button_answers_with_the_attempt(tmp_path: Path):
             "number": 1, "started_at": "", "duration_ms": 12, "status": 200, "error": None, "detail": None,
             "answer": "ok",
         }  # fmt: skip
+
+
+async def test_a_test_that_fails_says_how(tmp_path: Path):
+    async def ping(_subscription: Subscription) -> Attempt:
+        return an_attempt(status=503, error="status", detail="busy", answer=b"later \xff", duration_ms=7)
+
+    async with running_api(tmp_path, ping=ping) as api:
+        made = await api.make_subscription()
+        answer = await api.client.post(f"/v1/subscriptions/{made['id']}/test")
+        assert answer.json() | {"started_at": ""} == {
+            "number": 1, "started_at": "", "duration_ms": 7, "status": 503, "error": "status", "detail": "busy",
+            "answer": "later \ufffd",
+        }  # fmt: skip
+        assert (await api.client.get("/v1/deliveries")).json()["data"] == []
 
 
 async def test_a_rotated_secret_signs_beside_the_old_one_for_the_overlap(tmp_path: Path):
@@ -259,7 +279,7 @@ async def test_the_refusal_names_the_setting_that_would_allow_it(tmp_path: Path)
         assert "http" in made["warnings"][0]
 
 
-LATER = ("ordered", "rate_per_second", "handshake", "start", "id", "state")
+NOT_GIVEN = ("id", "state", "waiting", "disabled_by", "catching_up", "allowed_per_minute")
 
 
 @pytest.mark.parametrize(
@@ -296,7 +316,20 @@ LATER = ("ordered", "rate_per_second", "handshake", "start", "id", "state")
         ({"paused": "yes"}, "/paused"),
         ({"paused": None}, "/paused"),
         ({"description": "x" * 1001}, "/description"),
-        *[({name: True}, f"/{name}") for name in LATER],
+        ({"ordered": "message"}, "/ordered"),
+        ({"ordered": True}, "/ordered"),
+        ({"rate_per_second": 0}, "/rate_per_second"),
+        ({"rate_per_second": -1}, "/rate_per_second"),
+        ({"rate_per_second": 10_001}, "/rate_per_second"),
+        ({"rate_per_second": "5"}, "/rate_per_second"),
+        ({"rate_per_second": True}, "/rate_per_second"),
+        ({"handshake": "yes"}, "/handshake"),
+        ({"handshake": None}, "/handshake"),
+        ({"start": "yesterday"}, "/start"),
+        ({"start": True}, "/start"),
+        ({"start": 1_700_000_000}, "/start"),
+        ({"start": "sub_01k5z2v0c3x9q8w7e6r5t4y3u2"}, "/start"),
+        *[({name: True}, f"/{name}") for name in NOT_GIVEN],
     ],
 )  # fmt: skip
 async def test_a_field_that_cannot_be_is_refused_with_its_place(tmp_path: Path, body, expected):

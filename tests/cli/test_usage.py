@@ -33,21 +33,19 @@ def test_the_commands_are_those_of_this_release():
         "serve", "demo", "migrate", "check", "settings", "trigger",
         "source", "source add", "source list", "source show", "source rotate", "source remove",
         "subscription", "subscription add", "subscription list", "subscription test", "subscription pause",
-        "subscription resume", "subscription rotate", "subscription remove",
+        "subscription resume", "subscription recover", "subscription rotate", "subscription remove",
+        "replay", "jobs", "jobs list", "jobs show", "jobs cancel",
         "events", "events list", "events show", "deliveries", "deliveries list", "deliveries retry", "deliveries show",
-        "keys", "keys create", "keys list", "keys revoke",
+        "keys", "keys create", "keys list", "keys revoke", "backup", "restore",
     }  # fmt: skip
 
 
 LATER = (
     "messages list",
-    "replay",
     "reparse",
     "listen",
     "optouts",
     "erase",
-    "backup",
-    "restore",
     "import",
     "events tail",
 )
@@ -60,7 +58,7 @@ def test_what_comes_later_is_no_such_command(command: str):
 
 def test_everything_that_lists_or_shows_speaks_json():
     for path in every_command():
-        if path and path[-1] in {"list", "show", "settings", "check", "trigger"}:
+        if path and path[-1] in {"list", "show", "settings", "check", "trigger", "backup", "restore"}:
             assert "--json" in done(*path, "--help"), path
 
 
@@ -83,6 +81,12 @@ WRONG = [
     (("keys", "create", "x", "--scope", "root"), "root"),
     (("events", "list", "--order", "random"), "random"),
     (("deliveries", "list", "--state", "lost"), "lost"),
+    (("jobs", "list", "--state", "lost"), "lost"),
+    (("replay",), "either"),
+    (("replay", "evt_1", "--since", "2026-11-20T14:47:03Z"), "either"),
+    (("subscription", "recover", "sub_1", "--state", "lost"), "lost"),
+    (("subscription", "add", "https://example.com", "--ordered", "message"), "message"),
+    (("subscription", "add", "https://example.com", "--rate", "fast"), "fast"),
 ]
 
 

@@ -5,13 +5,13 @@ A behaviour is a coroutine that is handed the connection once the request has be
 
 import asyncio
 import gzip
+import socket
 import ssl
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from socket import SO_LINGER, SOL_SOCKET
 
 CERTIFICATES = Path(__file__).parent / "certificates"
 TLS_HOST = "subscriber.test"
@@ -22,17 +22,24 @@ GIGABYTE = 1 << 30
 
 @dataclass
 class Subscriber:
-    """What a server saw: `connects`, the raw `requests` (head and body), and how many body bytes left it."""
+    """What a server saw: how often it was connected to and how many of these connections the other side has not ended
+    (`held`), the raw `requests` (head and body), the TLS `server_names` asked for, how many body bytes left it.
+    """
 
+    host: str = "127.0.0.1"
     port: int = 0
     scheme: str = "http"
     connects: int = 0
+    held: int = 0
     requests: list[tuple[bytes, bytes]] = field(default_factory=list)
+    server_names: list[str | None] = field(default_factory=list)
     bytes_sent: int = 0
+    left_alone: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def url(self) -> str:
-        return f"{self.scheme}://127.0.0.1:{self.port}/hook"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{self.scheme}://{host}:{self.port}/hook"
 
     @property
     def heads(self) -> list[bytes]:
@@ -52,24 +59,60 @@ class Connection:
 
     def reset(self) -> None:
         """A TCP RST instead of a FIN."""
-        socket = self.writer.get_extra_info("socket")
-        socket.setsockopt(SOL_SOCKET, SO_LINGER, struct.pack("ii", 1, 0))
+        its_socket = self.writer.get_extra_info("socket")
+        its_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.writer.transport.abort()
 
 
 Behaviour = Callable[[Connection], Awaitable[None]]
 
 
+class Watched(asyncio.StreamReaderProtocol):
+    """Knows when the other side has gone, also while the behaviour is doing something else."""
+
+    def __init__(
+        self, seen: Subscriber, serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+    ):
+        super().__init__(asyncio.StreamReader(), serve)
+        self._seen = seen
+        self._there = False
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._there = True
+        self._seen.connects += 1
+        self._seen.held += 1
+        self._seen.left_alone.clear()
+        super().connection_made(transport)
+
+    def eof_received(self) -> bool | None:
+        self._left()
+        return super().eof_received()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._left()
+        super().connection_lost(exc)
+
+    def _left(self) -> None:
+        self._seen.held -= self._there
+        self._there = False
+        if not self._seen.held:
+            self._seen.left_alone.set()
+
+
 @asynccontextmanager
 async def subscriber(
-    behaviour: Behaviour, *, certificate: str | None = None, at_once: bool = False
+    behaviour: Behaviour,
+    *,
+    certificate: str | None = None,
+    at_once: bool = False,
+    host: str = "127.0.0.1",
+    port: int = 0,
 ) -> AsyncIterator[Subscriber]:
-    """A listener on 127.0.0.1 that treats every request so. `certificate` names a file of `certificates/`."""
-    seen = Subscriber(scheme="https" if certificate else "http")
+    """A listener that treats every request so. `certificate` names a file of `certificates/`."""
+    seen = Subscriber(host=host, scheme="https" if certificate else "http")
     tasks = set[asyncio.Task[None]]()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        seen.connects += 1
         task = asyncio.current_task()
         assert task is not None
         tasks.add(task)
@@ -77,8 +120,11 @@ async def subscriber(
             await _converse(Connection(reader, writer, seen), behaviour, at_once=at_once)
         writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=_server_tls(certificate))
-    seen.port = server.sockets[0].getsockname()[1]
+    listening = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    seen.port = listening.getsockname()[1]
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Watched(seen, serve), sock=listening, ssl=_server_tls(certificate, seen)
+    )
     try:
         yield seen
     finally:
@@ -89,16 +135,27 @@ async def subscriber(
         await asyncio.sleep(0)
 
 
+async def let_go(seen: Subscriber) -> None:
+    """Waits until the other side has ended every connection."""
+    async with asyncio.timeout(10):
+        await seen.left_alone.wait()
+
+
 def trusting_tls() -> ssl.SSLContext:
     """A client's context that takes `self_signed.pem` for an authority."""
     return ssl.create_default_context(cafile=str(CERTIFICATES / "self_signed.pem"))
 
 
-def _server_tls(certificate: str | None) -> ssl.SSLContext | None:
+def _server_tls(certificate: str | None, seen: Subscriber) -> ssl.SSLContext | None:
     if certificate is None:
         return None
+
+    def note(_connection: ssl.SSLObject, name: str | None, _context: ssl.SSLContext) -> None:
+        seen.server_names.append(name)
+
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(CERTIFICATES / certificate)
+    context.sni_callback = note
     return context
 
 
@@ -121,7 +178,11 @@ async def _read_request(reader: asyncio.StreamReader) -> tuple[bytes, bytes]:
 def answer(status: int = 200, body: bytes = b"ok", headers: Sequence[tuple[str, str]] = ()) -> Behaviour:
     """A well-formed answer on a connection that stays open."""
     lines = [f"HTTP/1.1 {status} X", f"content-length: {len(body)}", *[f"{name}: {value}" for name, value in headers]]
-    data = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+    return sends("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body)
+
+
+def sends(data: bytes) -> Behaviour:
+    """These bytes as an answer, on a connection that stays open."""
 
     async def behave(connection: Connection) -> None:
         await connection.send(data)
@@ -173,6 +234,17 @@ async def sends_a_gigabyte(connection: Connection) -> None:
     chunk = b"x" * 65_536
     for _ in range(GIGABYTE // len(chunk)):
         await connection.send(chunk)
+
+
+def repeats(first: bytes, again: bytes) -> Behaviour:
+    """As fast as it is read, for ever."""
+
+    async def behave(connection: Connection) -> None:
+        await connection.send(first)
+        while True:
+            await connection.send(again)
+
+    return behave
 
 
 async def sends_headers_without_end(connection: Connection) -> None:

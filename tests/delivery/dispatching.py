@@ -15,7 +15,8 @@ from typing import Any
 
 import httpx2
 
-from receiver.delivery.dispatcher import Dispatcher, Pace
+from receiver.delivery.dispatcher import Dispatcher
+from receiver.delivery.lanes import Lanes, Pace
 from receiver.sms.compose import Origin, quarantine
 from receiver.storage import deliveries, subscriptions
 from receiver.storage.batch import Batch, Operation
@@ -40,12 +41,22 @@ class Clock:
     """Unix microseconds, of today, because libraries that check signatures look at the real time."""
 
     now: int = field(default_factory=lambda: time.time_ns() // 1000)
+    ahead: int = 0
+    """Microseconds by which it was set forward, or back, against the time that passes."""
 
     def __call__(self) -> int:
         return self.now
 
+    def monotonic(self) -> float:
+        return (self() - self.ahead) / SECOND
+
     def advance(self, seconds: float) -> None:
         self.now += round(seconds * SECOND)
+
+    def set_by(self, seconds: float) -> None:
+        """The machine's clock is corrected."""
+        self.now += round(seconds * SECOND)
+        self.ahead += round(seconds * SECOND)
 
 
 class Ticking(Clock):
@@ -182,6 +193,7 @@ class WayOut:
     batch: Batch
     catalog: Catalog
     dispatcher: Dispatcher
+    lanes: Lanes
     subscribers: Subscribers
     clock: Clock
     ids: Ids
@@ -306,33 +318,38 @@ PACE = Pace(schedule=(5.0, 300.0), timeout=5.0, concurrency=64, lane=100)
 
 @asynccontextmanager
 async def way_out(
-    folder: Path, *, pace: Pace = PACE, clock: Clock | None = None, chance: float = 0.0, run: bool = True
-) -> AsyncIterator[WayOut]:
-    """`run=False` leaves the dispatcher's own loop to the test."""
+    folder: Path, *, pace: Pace = PACE, clock: Clock | None = None, chance: float = 0.0, run: bool = True,
+    behaviours: Mapping[str, Behaviour] | None = None, patience: float = 10.0,
+) -> AsyncIterator[WayOut]:  # fmt: skip
+    """`run=False` leaves the dispatcher's own loop to the test; `behaviours` are those that its first requests meet."""
     clock = clock or Clock()
     opened = await SqliteDatabase.open(folder / "receiver.db")
     await migrate(opened, clock)
     database = Hesitant(opened)
-    batch, catalog = Batch(database), Catalog()
+    batch, catalog = Batch(database, patience=patience), Catalog()
     subscribers = Subscribers(clock)
+    subscribers.behaviours.update(behaviours or {})
     counts: Counter[str] = Counter()
 
     def tally(name: str, /, **labels: str) -> None:
         counts[" ".join([name, *labels.values()])] += 1
 
-    dispatcher = Dispatcher(
-        catalog=catalog, batch=batch, transport=subscribers, pace=pace, user_agent=USER_AGENT, clock=clock,
-        monotonic=lambda: clock() / SECOND, chance=lambda: chance, count=tally,
-    )  # fmt: skip
     ids = Ids(clock, bytes)
+    monotonic = clock.monotonic
+    lanes = Lanes(catalog, pace, user_agent=USER_AGENT, origin="receiver.example", monotonic=monotonic)
+    recorder = Recorder(catalog, ids, clock, lanes.room)
+    dispatcher = Dispatcher(
+        catalog=catalog, lanes=lanes, batch=batch, transport=subscribers, pace=pace, clock=clock, monotonic=monotonic,
+        chance=lambda: chance, count=tally, tell=recorder.tell,
+    )  # fmt: skip
     async with opened.reading() as reader:
         (newest,) = (await reader.fetch("SELECT max(id) FROM deliveries"))[0]
         ids.seed(newest)
         await catalog.refresh(reader)
     recording: Operation[Recording, Recorded] = Operation(
-        Recorder(catalog, ids, clock, dispatcher.room).record, dispatcher.hand_over
+        recorder.record, lambda committed: dispatcher.hand_over([item.outgoing for item in committed])
     )
-    made = WayOut(database, batch, catalog, dispatcher, subscribers, clock, ids, recording, counts=counts)
+    made = WayOut(database, batch, catalog, dispatcher, lanes, subscribers, clock, ids, recording, counts=counts)
     committing = asyncio.create_task(batch.run())
     await made.subscribe("alarm", types=["test.ping"])
     made.running = asyncio.create_task(dispatcher.run()) if run else None
@@ -343,5 +360,5 @@ async def way_out(
         await dispatcher.stop(5.0)
         batch.close()
         ends = await asyncio.gather(committing, *([made.running] if made.running else []), return_exceptions=True)
-        assert all(end is None or (database.broken and isinstance(end, Broken)) for end in ends)
         await database.close()
+        assert all(end is None or (database.broken and isinstance(end, Broken)) for end in ends)

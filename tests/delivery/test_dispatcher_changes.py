@@ -124,9 +124,9 @@ async def test_what_comes_in_during_the_start_is_not_overtaken(tmp_path: Path) -
         running = asyncio.create_task(it.dispatcher.run())
         await asyncio.sleep(0)
         await it.batch.submit(it.recording, it.one_more())  # in the very transaction of the start
-        assert it.dispatcher.room("sub_a") == 0
+        assert it.lanes.room("sub_a", urgent=False) == 0
         await it.until(retrying=1, succeeded=1)
-        await until(lambda: it.dispatcher.room("sub_a") == PACE.lane)
+        await until(lambda: it.lanes.room("sub_a", urgent=False) == PACE.lane)
         await it.dispatcher.stop(1.0)
         await running
 
@@ -292,7 +292,8 @@ async def test_what_is_taken_while_its_subscription_is_being_paused_goes_back(tm
         await until(lambda: it.database.tries > it.database.commits)  # it is being taken
         await it.refresh()
         it.database.moving.set()
-        await it.until(waiting=1)
+        await until(lambda: not it.lanes.get("sub_a").taking)  # type: ignore[union-attr]
+        await it.until(retrying=1)
         await quiet()
         assert len(it.subscribers.sent) == 1
 
@@ -307,7 +308,7 @@ async def rolled_back(it: WayOut, change: Any) -> None:
 
 CHANGES: dict[str, Any] = {
     "removal": lambda now: lambda transaction: subscriptions.remove(transaction, "sub_a", now),
-    "disabling": lambda now: lambda transaction: subscriptions.disable(transaction, "sub_a", now),
+    "disabling": lambda now: lambda transaction: subscriptions.disable(transaction, "sub_a", "gone", now),
 }
 
 
@@ -352,7 +353,7 @@ async def test_a_410_whose_record_was_rolled_back_disables_as_soon_as_it_is_reco
         await it.until_sent(1)
         it.database.failing = 1
         gate.opened.set()
-        await until(lambda: it.counts["attempts gone"] >= 1)
+        await until(lambda: it.counts["attempts dead"] >= 1)
         await quiet()
         states = await it.states()
         assert set(states) == {"dead", "held"}

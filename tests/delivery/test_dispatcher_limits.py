@@ -76,7 +76,7 @@ async def test_one_subscription_that_hangs_does_not_hold_up_another(tmp_path: Pa
         await it.subscribe("a")
         await it.record(60)
         await it.until(succeeded=60)
-        assert len(it.subscribers.events("hanging")) == 8
+        assert len(it.subscribers.events("hanging")) == 5  # half of all places at most
         hanging.opened.set()
         await it.until("hanging", succeeded=60)
 

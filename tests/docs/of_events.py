@@ -1,4 +1,7 @@
-"""The generated parts of docs/events.md: types, fields and words from the models, examples from the fixtures."""
+"""The generated parts of docs/events.md: types, fields and words from the models, examples from the fixtures.
+
+Of what no request causes, the examples are made from the figures below.
+"""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +32,8 @@ from receiver.sms.events import (
     Price,
     ReceiptQuarantined,
     ReportPart,
+    SubscriptionDisabled,
+    SubscriptionHealth,
     TestPing,
 )
 from tests.docs.markdown import anchor, code, fenced, table
@@ -47,6 +52,22 @@ _IDS = {
     "source_id": "src_01k5z2v0c3x9q8w7e6r5t4y3u0",
     "receipt_id": "rcp_01k5z2v0c3x9q8w7e6r5t4y3u1",
 }
+_FAILING = {
+    "subscription_id": "sub_01k5z2v0c3x9q8w7e6r5t4y3u7",
+    "host": "hooks.example.com",
+    "failures": 10,
+    "since": "2026-11-20T14:41:18.020Z",
+    "last_error": "timeout",
+    "last_status": None,
+}
+_DISABLED = _FAILING | {
+    "failures": 1873,
+    "since": "2026-11-15T14:58:40.512Z",
+    "last_error": "status",
+    "last_status": 500,
+    "because": "failures",
+}
+_RECOVERED = _FAILING | {"failures": 37}
 
 
 def types() -> str:
@@ -91,11 +112,21 @@ def example(fixture: str, event: int = 0) -> Callable[[], str]:
         assert isinstance(known, type)
         assert issubclass(known, BaseModel)
         given["data"] = {name: given["data"].get(name, _IDS.get(name)) for name in _names(known)}
-        shown = model.model_validate(given).model_dump(by_alias=True)
-        ordered = {name: shown[name] for name in _ENVELOPE}
-        return fenced("json", orjson.dumps(ordered, option=orjson.OPT_INDENT_2).decode())
+        return _shown(given)
 
     return made
+
+
+def operational(name: str, data: Mapping[str, Any]) -> Callable[[], str]:
+    """An event that no request causes."""
+    event = {"id": "evt_01k5z2v0c3x9q8w7e6r5t4y3u6", "type": name, "timestamp": "2026-11-20T15:02:51.377Z"}
+    return lambda: _shown({**event, "supersedes": None, "data": data})
+
+
+def _shown(event: Mapping[str, Any]) -> str:
+    shown = EVENT_MODELS[event["type"]].model_validate(event).model_dump(by_alias=True)
+    ordered = {name: shown[name] for name in _ENVELOPE}
+    return fenced("json", orjson.dumps(ordered, option=orjson.OPT_INDENT_2).decode())
 
 
 def _names(model: type[BaseModel]) -> list[str]:
@@ -153,6 +184,9 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "message-status": data(MessageStatus),
     "contact": data(ContactChanged),
     "quarantined": data(ReceiptQuarantined),
+    "failing": data(SubscriptionHealth),
+    "disabled": data(SubscriptionDisabled),
+    "recovered": data(SubscriptionHealth),
     "ping": data(TestPing),
     "objects": data(*OBJECTS),
     "statuses": statuses,
@@ -162,4 +196,7 @@ PARTS: Mapping[str, Callable[[], str]] = {
     "example-status": example("mobtexting.report-switched-off"),
     "example-contact": example("twilio.inbound-stop", 1),
     "example-quarantined": example("thesmsworks.quarantined-no-content"),
+    "example-failing": operational("subscription.failing", _FAILING),
+    "example-disabled": operational("subscription.disabled", _DISABLED),
+    "example-recovered": operational("subscription.recovered", _RECOVERED),
 }

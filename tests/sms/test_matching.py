@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from receiver.sms.events import TYPES
+from receiver.sms.events import EVENT_MODELS, TYPES
 from receiver.sms.matching import Filter, compile_matcher, valid_type_pattern
 
 
@@ -20,15 +20,19 @@ STATUS = {"vendor": "twilio", "source_id": "src_1", "from": US, "to": THEM, "sta
 CONTACT = {"vendor": "twilio", "source_id": "src_1", "number": THEM, "sender": US, "keyword": "STOP"}
 QUARANTINED = {"vendor": "twilio", "source_id": "src_1", "receipt_id": "rcp_1", "error": "body: empty"}
 PING = {"subscription_id": "sub_1", "text": "hello"}
+HEALTH = {
+    "subscription_id": "sub_1", "host": "example.com", "failures": 10, "since": "2026-11-20T14:47:03.123Z",
+    "last_error": "timeout", "last_status": None,
+}  # fmt: skip
 EVENTS: dict[str, dict[str, Any]] = {
     "message.received": RECEIVED,
     "message.status": STATUS,
     "contact.opted_out": CONTACT,
     "contact.opted_in": CONTACT,
     "receipt.quarantined": QUARANTINED,
-    "subscription.failing": {"subscription_id": "sub_1"},
-    "subscription.disabled": {"subscription_id": "sub_1"},
-    "subscription.recovered": {"subscription_id": "sub_1"},
+    "subscription.failing": HEALTH,
+    "subscription.disabled": HEALTH | {"because": "gone"},
+    "subscription.recovered": HEALTH,
     "source.silent": {"source_id": "src_1"},
     "test.ping": PING,
 }
@@ -45,6 +49,22 @@ NO_MESSAGE = ALL - {"message.received", "message.status", "contact.opted_out", "
 
 def test_the_examples_cover_every_type():
     assert set(TYPES) == ALL
+
+
+@pytest.mark.parametrize("name", EVENT_MODELS)
+def test_the_examples_have_only_what_their_type_has_and_of_subscriptions_all_of_it(name):
+    model: Any = EVENT_MODELS[name].model_fields["data"].annotation
+    fields = {field.alias or known for known, field in model.model_fields.items()}
+    assert set(EVENTS[name]) <= fields
+    assert not name.startswith("subscription.") or set(EVENTS[name]) == fields
+
+
+def test_no_filter_keeps_back_what_is_told_of_subscriptions():
+    asks_everything = {
+        "vendors": ["x"], "sources": ["x"], "from": ["x"], "to": ["x"], "countries": ["XX"], "keywords": ["x"],
+        "statuses": ["x"], "final_only": True,
+    }  # fmt: skip
+    assert passed(["subscription.*"], **asks_everything) == {name for name in TYPES if name.startswith("subscription.")}
 
 
 @pytest.mark.parametrize(

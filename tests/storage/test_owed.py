@@ -26,12 +26,12 @@ async def test_a_delivery_is_born_sending_and_handed_over_with_the_body_that_is_
         way.open()
         await saved(way.database, a_subscription())
         await way.tell(**HELLO)
-        (job,) = way.recorded[0].owed
+        (job,) = way.recorded[0].outgoing.leased
         rows = await way.fetch("SELECT id, subscription_id, event_id, state, attempts, next_at FROM deliveries")
         assert rows == [(job.delivery_id, "sub_1", job.event_id, "sending", 0, None)]
         assert await way.fetch("SELECT body FROM events") == [(job.body.decode(),)]
         assert orjson.loads(job.body)["id"] == job.event_id
-        assert way.recorded[0].stored == set()
+        assert way.recorded[0].outgoing.stored == set()
 
 
 async def test_beyond_the_lanes_room_deliveries_wait_in_store_and_their_lane_is_told(tmp_path: Path):
@@ -47,8 +47,8 @@ async def test_beyond_the_lanes_room_deliveries_wait_in_store_and_their_lane_is_
             ("sub_1", "sending", 2, None), ("sub_1", "waiting", 2, way.now), ("sub_2", "waiting", 4, way.now),
             ("sub_3", "sending", 4, None),
         ]  # fmt: skip
-        assert [len(recorded.owed) for recorded in way.recorded] == [2, 2, 1, 1]
-        assert [recorded.stored for recorded in way.recorded] == [
+        assert [len(recorded.outgoing.leased) for recorded in way.recorded] == [2, 2, 1, 1]
+        assert [recorded.outgoing.stored for recorded in way.recorded] == [
             {"sub_2"},
             {"sub_2"},
             {"sub_1", "sub_2"},
@@ -62,7 +62,7 @@ async def test_a_paused_or_disabled_subscription_is_owed_but_sent_nothing(tmp_pa
         await saved(way.database, a_subscription("sub_1", state="paused"), a_subscription("sub_2", state="disabled"))
         await way.tell(**HELLO)
         assert await owed(way) == [("sub_1", "message.received", "held"), ("sub_2", "message.received", "held")]
-        assert (way.recorded[0].owed, way.recorded[0].stored) == ([], set())
+        assert (way.recorded[0].outgoing.leased, way.recorded[0].outgoing.stored) == ([], set())
         assert await way.fetch("SELECT DISTINCT next_at FROM deliveries") == [(None,)]
 
 

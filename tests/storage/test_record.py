@@ -342,7 +342,7 @@ async def everything(way: Pipeline) -> list[Any]:
     out = await way.fetch("SELECT number, scope, sender, opted_out, via FROM opt_outs ORDER BY number")
     seen = await way.fetch("SELECT last_seen_at FROM sources")
     told = [
-        (recorded.receipt.outcome, recorded.receipt.note, len(recorded.events), len(recorded.owed))
+        (recorded.receipt.outcome, recorded.receipt.note, len(recorded.events), len(recorded.outgoing.leased))
         for recorded in way.recorded
     ]
     return [events, kept, messages, owed, out, seen, told]

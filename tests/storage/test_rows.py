@@ -1,6 +1,7 @@
 """Sources, subscriptions, keys and the log's pages: what goes in comes out, and only what is asked for."""
 
 from inspect import isawaitable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -135,6 +136,7 @@ LOG = (
 
 
 async def logged(database: Any) -> None:
+    await saved(database, a_source("src_1", "one", vendor="twilio"), a_source("src_2", "two", vendor="sendsms"))
     rows = [(*row[:5], "rcp_1", *row[5:], f"body of {row[0]}") for row in LOG]
     await write(database, events.insert, rows)
 
@@ -169,9 +171,39 @@ async def test_a_page_of_the_log_holds_what_is_asked_for_in_its_order(
 ):
     async with opened(tmp_path) as database:
         await logged(database)
-        for newest_first, expected in ((False, found), (True, found[::-1])):
-            page = await read(database, events.page, Wanted(**wanted), after=None, limit=10, newest_first=newest_first)
+        for newest_first, many in product((False, True), (0, 2, events.MANY)):  # whichever index leads, if any
+            page = await read(
+                database, events.page, Wanted(**wanted), after=None, limit=10, newest_first=newest_first, many=many
+            )
+            expected = found[::-1] if newest_first else found
             assert [item.body for item in page] == [f"body of evt_{number}" for number in expected]
+
+
+async def test_the_filter_with_the_fewest_events_leads(tmp_path: Path):
+    """Read along, or by the other index, each of these would go through all 3,000."""
+    async with opened(tmp_path) as database:
+        rows = [
+            (f"evt_{number:05}", "message.status", number, "twilio", "src_1", "rcp_1", "msg_1", None, None,
+             "+15550100", "+447700900123" if number == 7 else "+15550199", "delivered", "body")
+            for number in range(3000)
+        ]  # fmt: skip
+        await write(database, events.insert, rows)
+        wanted = Wanted(from_="+15550100", to="+447700900123", status="delivered", source="src_1", since=3, until=9)
+        seen: list[tuple[str, tuple[Any, ...]]] = []
+        async with database.reading() as reader:
+
+            class Watched:
+                async def fetch(self, sql: Any, *values: Any) -> Any:
+                    seen.append((sql, values))
+                    return await reader.fetch(sql, *values)
+
+            (found,) = await events.page(Watched(), wanted, after=None, limit=50)
+            sql, values = seen[-1]
+            plan = await reader.fetch("EXPLAIN QUERY PLAN " + sql, *values)
+        assert found.seq == 8
+        assert [row[3] for row in plan] == [
+            "SEARCH events USING INDEX events_by_recipient (to_address=? AND rowid>? AND rowid<?)"
+        ]
 
 
 async def test_pages_follow_on_without_gap_or_repeat(tmp_path: Path):

@@ -86,7 +86,7 @@ CREATE TABLE events (
 -- Messages are most of the log: a page of them is found by reading along.
 CREATE INDEX events_by_rare_type ON events (type) WHERE type NOT IN ('message.received', 'message.status');
 CREATE INDEX events_by_time ON events (accepted_at);
-CREATE INDEX events_by_source ON events (source_id, type);
+CREATE INDEX events_by_source ON events (source_id);
 CREATE INDEX events_by_message ON events (message_id) WHERE message_id IS NOT NULL;
 CREATE INDEX events_by_vendor_message ON events (vendor_message_id) WHERE vendor_message_id IS NOT NULL;
 CREATE INDEX events_by_reference ON events (client_reference) WHERE client_reference IS NOT NULL;
@@ -115,8 +115,15 @@ CREATE TABLE subscriptions (
     secrets TEXT NOT NULL,  -- [{"secret", "expires_at"}], the newest first
     headers TEXT NOT NULL,
     max_concurrency INTEGER NOT NULL,
+    rate_per_second REAL,
+    ordered TEXT,  -- conversation
     retry_schedule TEXT,
+    handshake INTEGER NOT NULL DEFAULT 0,
+    allowed_per_minute INTEGER,  -- by the handshake's answer
     state TEXT NOT NULL,  -- active, paused, disabled
+    disabled_by TEXT,
+    catching_up INTEGER NOT NULL DEFAULT 0,  -- a job that goes through the log makes its deliveries, not the intake
+    health TEXT,  -- failures in a row, NULL while there are none
     description TEXT,
     created_at INTEGER NOT NULL,
     updated_at INTEGER NOT NULL,
@@ -132,14 +139,20 @@ CREATE TABLE deliveries (
     attempts INTEGER NOT NULL,
     next_at INTEGER,
     created_at INTEGER NOT NULL,
-    updated_at INTEGER NOT NULL
+    updated_at INTEGER NOT NULL,
+    conversation TEXT,  -- of an ordered subscription
+    missed TEXT,  -- events of the conversation that were given up right before this one
+    attempts_before INTEGER NOT NULL DEFAULT 0,  -- made before it was last opened again
+    reopened_at INTEGER
 ) STRICT, WITHOUT ROWID;
--- What is still owed; `next_at` is null while a delivery is being sent, so that none is taken twice.
-CREATE INDEX deliveries_open ON deliveries (subscription_id, next_at, id)
-    WHERE state IN ('waiting', 'sending', 'retrying');
-CREATE INDEX deliveries_by_event ON deliveries (event_id);
+CREATE UNIQUE INDEX deliveries_by_event ON deliveries (event_id, subscription_id);
 CREATE INDEX deliveries_by_subscription ON deliveries (subscription_id, id);
+-- What is still owed; `next_at` is null while a delivery is being sent or stands behind another.
+CREATE INDEX deliveries_open ON deliveries (subscription_id, state, next_at, id)
+    WHERE state IN ('queued', 'waiting', 'sending', 'retrying');
 CREATE INDEX deliveries_ended ON deliveries (state, id) WHERE state IN ('held', 'dead', 'forbidden', 'canceled');
+CREATE INDEX deliveries_in_order ON deliveries (subscription_id, conversation, state, event_id)
+    WHERE conversation IS NOT NULL;
 
 CREATE TABLE attempts (
     delivery_id TEXT NOT NULL,
@@ -152,6 +165,23 @@ CREATE TABLE attempts (
     answer BLOB NOT NULL,
     PRIMARY KEY (delivery_id, number)
 ) STRICT, WITHOUT ROWID;
+
+-- Long work that survives a restart: what was done is committed together with how far it got.
+CREATE TABLE jobs (
+    id TEXT PRIMARY KEY,
+    kind TEXT NOT NULL,  -- recover, replay, start
+    subscription_id TEXT,
+    state TEXT NOT NULL,  -- running, done, canceled, failed
+    request TEXT NOT NULL,
+    position TEXT NOT NULL,
+    done INTEGER NOT NULL,
+    total INTEGER NOT NULL,
+    released INTEGER NOT NULL,
+    error TEXT,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
+CREATE INDEX jobs_running ON jobs (id) WHERE state = 'running';
 
 CREATE TABLE keys (
     id TEXT PRIMARY KEY,

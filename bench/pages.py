@@ -1,0 +1,97 @@
+"""Pages of the event log by all sorts of filters, through the API, over one connection: the slowest of them counts."""
+
+import random
+import sqlite3
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from urllib.parse import quote
+
+from bench import backlog
+from bench.figure import Figure
+from bench.process import API_KEY, PORT, target
+from bench.wire import Load, percentile
+
+FILTERS = {
+    "nothing": "",
+    "newest first": "order=desc",
+    "from somewhere in the log": "after={id}",
+    "type": "type=message.status&after={id}",
+    "a type that hardly comes": "type=contact.*",
+    "from": "from={from_address}",
+    "from, by prefix": "from={prefix}*",
+    "to": "to={to_address}",
+    "message": "message_id={message_id}",
+    "the vendor's id": "vendor_message_id={vendor_message_id}",
+    "a reference that nobody gave": "client_reference={id}",
+    "status": "status=delivered&after={id}",
+    "a status that never came": "status=rejected",
+    "source, newest first": "source={source_id}&order=desc",
+    "a source that is not there": "source=src_{tail}",
+    "vendor": "vendor=twilio&after={id}",
+    "a vendor without events": "vendor=sendsms",
+    "since, newest first": "since={at}&order=desc",
+    "an hour": "since={at}&until={later}",
+    "person and status": "to={to_address}&status=delivered",
+    "person and a status that never came": "to={to_address}&status=failed",
+    "person and vendor": "from={from_address}&vendor=twilio",
+    "type and an hour": "type=message.received&since={at}&until={later}",
+    "source, type and our number": "source={source_id}&type=message.received&to={to_address}",
+    "two persons who never met": "from={from_address}&to={other}",
+}
+_COLUMNS = "id, message_id, vendor_message_id, source_id, from_address, to_address, accepted_at"
+_EACH, _SECONDS = 200, 5.0
+
+
+async def slowest(folder: Path) -> Figure:
+    """p99 of each filter with values of events that are there; a filter is tried for a few seconds at most."""
+    queries = _queries(folder)
+    p99 = {}
+    async with target("receiver", folder):
+        for name in FILTERS:
+            load = Load([_request(query) for query in queries[name]], 1, seconds=_SECONDS)
+            await load.run(PORT)
+            load.sound()
+            p99[name] = percentile(load.latencies, 0.99)
+    worst = max(p99, key=lambda name: p99[name])
+    return Figure(
+        name=f"growth: the slowest of {len(FILTERS)} filtered pages, p99", unit="ms", against="", aim=20, at_most=True,
+        measured=[p99[worst]], notes=[f"by {worst}"], detail=p99,
+    )  # fmt: skip
+
+
+def _queries(folder: Path) -> dict[str, list[str]]:
+    with backlog.opened(folder) as database:
+        database.row_factory = sqlite3.Row
+        found = list(islice(_values(database), _EACH))
+    return {name: [pattern.format(**values) for values in found] for name, pattern in FILTERS.items()}
+
+
+def _values(database: sqlite3.Connection) -> Iterator[dict[str, str]]:
+    """Of one event after the other, anywhere in the log."""
+    chance = random.Random(1)
+    ((most,),) = database.execute("SELECT max(seq) FROM events")
+    while True:
+        (one, other) = (_event(database, chance.randint(1, most)) for _ in range(2))
+        at = int(one["accepted_at"])
+        yield {name: quote(str(value)) for name, value in zip(one.keys(), one, strict=True)} | {
+            "prefix": quote(one["from_address"][:8]),
+            "other": quote(other["to_address"]),
+            "tail": one["id"][4:],
+            "at": _text(at),
+            "later": _text(at + 3600 * 1_000_000),
+        }
+
+
+def _event(database: sqlite3.Connection, seq: int) -> sqlite3.Row:
+    row: sqlite3.Row = database.execute(f"SELECT {_COLUMNS} FROM events WHERE seq >= ? LIMIT 1", [seq]).fetchone()
+    return row
+
+
+def _text(micros: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(micros / 1e6))
+
+
+def _request(query: str) -> bytes:
+    return f"GET /v1/events?{query} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {API_KEY}\r\n\r\n".encode()
