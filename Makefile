@@ -1,6 +1,6 @@
 # Needs Python 3.11 or later and make, nothing else. `make` alone lists what there is.
 .DEFAULT_GOAL := help
-.PHONY: help demo serve test format fixtures docs bench lock clean
+.PHONY: help demo serve test format fixtures docs bench soak lock clean
 SHELL := /bin/sh
 export PYTHONUNBUFFERED := 1
 
@@ -15,7 +15,7 @@ RUNTIME := .venv/.installed
 DEV := .venv/.installed-dev
 
 # What must be covered to the last branch: everything that is pure.
-PURE := receiver/sms/*,receiver/vendors/*,receiver/formats/*,receiver/delivery/retry.py,receiver/delivery/signing.py,receiver/delivery/outcome.py,receiver/delivery/headers.py
+PURE := receiver/sms/*,receiver/vendors/*,receiver/formats/*,receiver/delivery/retry.py,receiver/delivery/signing.py,receiver/delivery/outcome.py,receiver/delivery/headers.py,receiver/delivery/health.py,receiver/delivery/pacing.py
 
 help:
 	@echo 'make demo      see it work: every vendor once, on a throw-away database (ONCE=1: then stop)'
@@ -25,6 +25,7 @@ help:
 	@echo 'make fixtures  write the expected events of the fixtures anew, to be reviewed'
 	@echo 'make docs      write the generated parts of the docs anew'
 	@echo 'make bench     measure'
+	@echo 'make soak      every fault in its long form, one line each (SOAK="--rounds 5 --only kill": less of it)'
 	@echo 'make lock      pin the newest dependencies (needs uv)'
 	@echo 'make clean     remove the environment and every cache'
 
@@ -54,6 +55,9 @@ docs: $(DEV)
 
 bench: $(DEV)
 	@$(BIN)/python -m bench
+
+soak: $(DEV)
+	@$(BIN)/python -m tests.faults $(SOAK)
 
 # Versions and hashes only. The runtime and build locks are parts of the development lock, never newer.
 LOCK := uv pip compile --quiet --generate-hashes --no-annotate --no-header --universal --python-version 3.11
