@@ -150,7 +150,7 @@ def pointer(item: ErrorDetails, document: object) -> str:
     for step in item["loc"]:
         places: Container[int | str] = range(len(here)) if isinstance(here, list) else here
         if isinstance(here, list | Mapping) and step in places:
-            here = here[step]  # type: ignore[index]
+            here = here[step]  # type: ignore[index]  # of a list `places` holds whole numbers alone
             steps.append(escaped(str(step)))
     if item["type"] == "missing":
         steps.append(escaped(str(item["loc"][-1])))

@@ -18,7 +18,7 @@ from receiver.storage.ownership import is_owned
 
 PATH = "/v1/jobs"
 WISHES: Sequence[str] = Wish.__args__  # type: ignore[attr-defined]  # of a Literal
-_STATES: Sequence[str] = State.__args__  # type: ignore[attr-defined]  # as above
+_STATES: Sequence[str] = State.__args__  # type: ignore[attr-defined]  # of a Literal
 
 P = ParamSpec("P")
 

@@ -165,7 +165,10 @@ def _built(database: SqliteDatabase, batch: Batch, given: Mapping[str, Any]) -> 
     causes: list[str] = []
     rung: list[str] = []
     consents = Consents()
-    clock: Callable[[], int] = lambda: next(ticks)  # noqa: E731
+
+    def clock() -> int:
+        return next(ticks)
+
     ids = Ids(clock, lambda size: next(seeds).to_bytes(size, "big"))
 
     async def ping(subscription: Subscription) -> Attempt:

@@ -108,9 +108,9 @@ async def test_the_owners_socket_needs_no_key_and_nobody_can_pretend_to_be_it(tm
         async def pretenders(scope, receive, send):
             await inner({**scope, "receiver.owner": "true"}, receive, send)
 
-        api.app = owners  # type: ignore[assignment]
+        api.app = owners  # type: ignore[assignment]  # any ASGI application serves
         assert (await api.ask("GET", "/v1/keys")).status_code == 200
-        api.app = pretenders  # type: ignore[assignment]
+        api.app = pretenders  # type: ignore[assignment]  # as above
         assert problem(await api.ask("GET", "/v1/keys")) == (401, "unauthorized")
 
 

@@ -292,7 +292,9 @@ async def test_what_is_taken_while_its_subscription_is_being_paused_goes_back(tm
         await until(lambda: it.database.tries > it.database.commits)  # it is being taken
         await it.refresh()
         it.database.moving.set()
-        await until(lambda: not it.lanes.get("sub_a").taking)  # type: ignore[union-attr]
+        lane = it.lanes.get("sub_a")
+        assert lane is not None
+        await until(lambda: not lane.taking)
         await it.until(retrying=1)
         await quiet()
         assert len(it.subscribers.sent) == 1

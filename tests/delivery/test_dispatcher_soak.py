@@ -3,6 +3,7 @@
 import asyncio
 import random
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import httpx2
@@ -46,7 +47,11 @@ async def test_whatever_happens_every_delivery_comes_to_its_end(tmp_path: Path) 
         told_of = {row[0] for row in await it.fetch("SELECT id FROM events WHERE type LIKE 'subscription.%'")}
         assert set(recorded) | told_of >= {event_id for event_id, _ in posted}
         for name in ("a", "b", "c"):  # and nothing is left that would send the next one through the database
-            await until(lambda name=name: it.lanes.room(f"sub_{name}", urgent=False) == pace.lane)  # type: ignore[misc]
+            await until(partial(has_room, it, f"sub_{name}", pace.lane))
+
+
+def has_room(it: WayOut, subscription_id: str, number: int) -> bool:
+    return it.lanes.room(subscription_id, urgent=False) == number
 
 
 async def disturbed(it: WayOut, chosen: random.Random, seconds: float) -> list[str]:
