@@ -59,8 +59,8 @@ bench: $(DEV)
 soak: $(DEV)
 	@$(BIN)/python -m tests.faults $(SOAK)
 
-# Versions and hashes only. The runtime and build locks are parts of the development lock, never newer.
-LOCK := uv pip compile --quiet --generate-hashes --no-annotate --no-header --universal --python-version 3.11
+# Versions and hashes only; extras are named, or pip would look for the newest of what has one. The runtime and build locks are parts of the development lock, never newer.
+LOCK := uv pip compile --quiet --generate-hashes --no-strip-extras --no-annotate --no-header --universal --python-version 3.11
 ABOUT = printf '\# Pinned by `make lock`; do not edit.\n' | cat - $@.new > $@ && rm $@.new
 
 lock:
