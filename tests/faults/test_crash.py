@@ -22,7 +22,9 @@ async def test_nothing_acknowledged_is_lost_by_kill_9_and_all_of_it_is_delivered
 
 async def test_a_receiver_that_answers_before_commit_is_found_out(tmp_path: Path):
     history = await answered_before_commit(tmp_path, 1, random.Random())
-    assert check(history).kinds == {"lost"}
+    kinds = check(history).kinds
+    assert "lost" in kinds
+    assert kinds <= {"lost", "not finished", "undelivered"}  # it also commits what it has no time left to deliver
     assert history.stored  # some were soon enough
 
 
