@@ -1,4 +1,4 @@
-"""Forward-only migrations: `NNNN_name.sql`, each in its own transaction together with its record."""
+"""Forward-only migrations: `migrations/<engine>/NNNN_name.sql`, each in its own transaction together with its record."""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
@@ -28,7 +28,7 @@ class Migration:
 
 def published() -> Sequence[Migration]:
     """Every migration that this version knows, in order."""
-    folder = files("receiver.storage") / "migrations"
+    folder = files("receiver.storage") / "migrations" / "sqlite"
     paths = sorted((path for path in folder.iterdir() if path.name.endswith(".sql")), key=lambda path: path.name)
     return [Migration(int(path.name[:4]), path.name[5:-4], path.read_text("utf-8")) for path in paths]
 
