@@ -3,8 +3,12 @@
 import asyncio
 import inspect
 import os
+from collections.abc import Iterator
 
 import pytest
+
+from receiver.storage.database import Engine
+from tests import engines, postgres
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -22,3 +26,16 @@ def _no_ambient_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.startswith("RECEIVER_") and not name.startswith("RECEIVER_TEST_"):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """Every test that uses it runs once on each."""
+    engines.choose(request.param)
+    yield request.param
+    engines.unchoose()
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_sessionfinish() -> None:
+    postgres.drop_template()

@@ -1,4 +1,4 @@
-"""The way in, whole, on a real SQLite file: an ASGI request through the intake, and what the log then holds."""
+"""The way in, whole, on a real database: an ASGI request through the intake, and what the log then holds."""
 
 import asyncio
 from collections import Counter
@@ -23,9 +23,9 @@ from receiver.storage.ids import Ids
 from receiver.storage.migrate import migrate
 from receiver.storage.receipts import Receipt
 from receiver.storage.record import Recorded, Recorder, Recording
-from receiver.storage.sqlite import SqliteDatabase
 from receiver.vendors import VENDORS
 from receiver.vendors.contract import Source, Vendor
+from tests import engines
 
 OUR_IDS = ("message_id", "receipt_id", "source_id")
 TOKEN = "T0KEN0123456789abcdefghij"
@@ -215,15 +215,15 @@ async def pipeline(
     folder: Path,
     room: Callable[[str], int] = lambda _: 1000,
     *,
-    wrapped: Callable[[SqliteDatabase], Database] = lambda database: database,
+    wrapped: Callable[[Any], Database] = lambda database: database,
     patience: float = 10.0,
     doors: Any = None,
     **given: Any,
 ) -> AsyncIterator[Pipeline]:
     """`wrapped` may stand between the batch and the database; `given` replaces parts of the intake."""
-    sqlite = await SqliteDatabase.open(folder / "receiver.db")
-    await migrate(sqlite, lambda: 0)
-    database = wrapped(sqlite)
+    opened = await engines.open_database(folder)
+    await migrate(opened, lambda: 0)
+    database = wrapped(opened)
     batch = Batch(database, patience=patience)
     running = asyncio.create_task(batch.run())
     made = _built(database, batch, room, doors, given)
@@ -232,7 +232,7 @@ async def pipeline(
     finally:
         batch.close()
         await asyncio.gather(running, return_exceptions=True)
-        await sqlite.close()
+        await opened.close()
 
 
 def _built(database: Database, batch: Batch, room: Callable[[str], int], doors: Any, given: Any) -> Pipeline:

@@ -18,7 +18,11 @@ _THE_PAIR: LiteralString = "d.subscription_id = w.subscription_id AND d.conversa
 
 
 async def busy(transaction: Transaction, pairs: Sequence[Pair]) -> set[Pair]:
-    """The conversations in which a delivery is still to be made; a new one has to stand behind it."""
+    """The conversations in which a delivery is still to be made; a new one has to stand behind it.
+
+    Here and where the next one is chosen conversations are locked: of two processes the second sees what the first did.
+    """
+    await transaction.lock(map(" ".join, pairs))
     rows = await transaction.many(
         "WITH w (subscription_id, conversation) AS (",
         pairs,
@@ -57,9 +61,9 @@ def _named(events: Sequence[str]) -> str:
 
 
 async def lease_next(
-    transaction: Transaction, pairs: Sequence[Pair], columns: LiteralString, now: int
+    transaction: Transaction, pairs: Sequence[Pair], columns: LiteralString, now: int, holder: int
 ) -> Sequence[Row]:
-    """The next delivery of each conversation in which none is under way is leased; their `columns`."""
+    """The next delivery of each conversation in which none is under way is leased to `holder`; their `columns`."""
     chosen = await _chosen(transaction, pairs)
     if not chosen:
         return []
@@ -67,8 +71,11 @@ async def lease_next(
         await transaction.many(
             "WITH v (subscription_id, conversation, chosen, missed, now) AS (",
             [(*item, now) for item in chosen],
-            f""") UPDATE deliveries AS d SET state = 'sending', next_at = NULL, updated_at = v.now, missed = v.missed
-                  FROM v WHERE d.event_id = v.chosen AND d.subscription_id = v.subscription_id RETURNING {columns}""",
+            f""") UPDATE deliveries SET state = 'sending', next_at = NULL, updated_at = v.now, missed = v.missed,
+                      leased_by = ?
+                  FROM v WHERE deliveries.event_id = v.chosen AND deliveries.subscription_id = v.subscription_id
+                  RETURNING {columns}""",
+            holder,
         )
     )
 
@@ -100,6 +107,7 @@ async def _chosen(transaction: Transaction, pairs: Sequence[Pair]) -> Sequence[t
     """(subscription, conversation, event that is next, what was missed before it)."""
     if not pairs:
         return []
+    await transaction.lock(map(" ".join, pairs))
     rows = await transaction.many(
         "WITH w (subscription_id, conversation) AS (",
         pairs,

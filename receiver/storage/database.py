@@ -4,12 +4,13 @@ SQL is one text for all engines wherever honest: `?` placeholders, TEXT ids, BIG
 RETURNING, ON CONFLICT, `WITH … (VALUES …)`. What must differ lives in the drivers and their migrations.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, LiteralString, Protocol
+from typing import Any, Literal, LiteralString, Protocol
 
 Row = tuple[Any, ...]
 Values = Sequence[Any]
+Engine = Literal["sqlite", "postgres"]
 
 
 class StorageError(Exception):
@@ -18,6 +19,12 @@ class StorageError(Exception):
 
 class Unavailable(StorageError):
     """For now: locked, full, read-only or overloaded. Nothing was changed; the same call may succeed later."""
+
+
+class Contended(Unavailable):
+    """Another process was in the way: a deadlock, a lock that did not come free. Rolled back; the same work may be done
+    again at once.
+    """
 
 
 class Broken(StorageError):
@@ -29,6 +36,11 @@ class CannotStart(StorageError):
 
 
 class Reader(Protocol):
+    @property
+    def engine(self) -> Engine:
+        """For the few pieces of SQL that cannot be the same; see `locking` and `skipping`."""
+        ...
+
     async def fetch(self, sql: LiteralString, *values: Any) -> Sequence[Row]:
         """All rows of one statement. Raises Unavailable, Broken."""
         ...
@@ -56,10 +68,21 @@ class Transaction(Reader, Protocol):
         """`many` for writes whose rows nobody needs: done with the next call or COMMIT, which raises its errors."""
         ...
 
+    async def lock(self, names: Iterable[str]) -> None:
+        """Until this transaction ends no other holds any of these names; nothing to do where only one writes.
+
+        Taken before what it guards is read: every statement sees what was committed before it began.
+        """
+        ...
+
+    async def script(self, sql: str) -> None:
+        """Statements of ours without values, one after the other."""
+        ...
+
 
 class Database(Protocol):
     def reading(self) -> AbstractAsyncContextManager[Reader]:
-        """A consistent view of what is committed."""
+        """What is committed: on SQLite as it was at the first statement, on PostgreSQL as it is at each of them."""
         ...
 
     def writing(self) -> AbstractAsyncContextManager[Transaction]:
@@ -67,3 +90,21 @@ class Database(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+def locking(reader: Reader) -> LiteralString:
+    """At the end of a SELECT: its rows are ours until the transaction ends. Where only one writes, they are anyway."""
+    return " FOR UPDATE" if reader.engine == "postgres" else ""
+
+
+def skipping(reader: Reader) -> LiteralString:
+    """`locking` that passes over rows which another transaction has locked."""
+    return " FOR UPDATE SKIP LOCKED" if reader.engine == "postgres" else ""
+
+
+def unless_busy(reader: Reader, table: LiteralString) -> LiteralString:
+    """A condition of an UPDATE from `v`: a row that another process is just writing is left to it. For mere notes."""
+    if reader.engine == "sqlite":
+        return ""
+    free: LiteralString = f"SELECT t.id FROM {table} AS t WHERE t.id IN (SELECT v.id FROM v) FOR UPDATE SKIP LOCKED"
+    return f" AND {table}.id IN ({free})"

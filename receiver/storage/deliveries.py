@@ -1,8 +1,8 @@
 """Deliveries: events owed to subscriptions, and the attempts to bring them.
 
 waiting → sending → succeeded | retrying → sending … → dead | forbidden; held while the subscription is paused or
-disabled; canceled when it is removed. `sending` means that the owner holds it in memory, `queued` that it stands
-behind another one of its conversation (see `conversations`).
+disabled; canceled when it is removed. `sending` means that a process holds it in memory (`leased_by`, see `processes`),
+`queued` that it stands behind another one of its conversation (see `conversations`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Final, LiteralString
 from receiver.delivery.health import DisabledBy
 from receiver.storage import conversations
 from receiver.storage.conversations import Pair
-from receiver.storage.database import Reader, Row, Transaction, Values
+from receiver.storage.database import Reader, Row, Transaction, Values, skipping
 from receiver.storage.pages import newest_first
 from receiver.storage.subscriptions import Subscription
 
@@ -64,8 +64,8 @@ class Attempt:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
     """What an attempt did to its delivery. `next_at` is set when `state` is retrying, `after` how long after the commit
-    that is (microseconds); `disable` when the subscriber
-    wants no more.
+    that is (microseconds); `disable` when the subscriber wants no more; `holder` is who the delivery was leased to when
+    the attempt was made.
     """
 
     delivery_id: str
@@ -76,6 +76,7 @@ class Finished:
     after: int | None = None
     conversation: str | None = None
     disable: DisabledBy | None = None
+    holder: int = 0
 
 
 @dataclass(slots=True)
@@ -86,6 +87,7 @@ class Leased:
     attempts    how many were made before; `tries` of them since it was opened
     missed      events of its conversation that were given up right before it, apart by commas
     urgent      an opt-out on its first way: it waits for nothing but its turn
+    holder      the number of the process
     """
 
     delivery_id: str
@@ -98,6 +100,7 @@ class Leased:
     conversation: str | None = None
     missed: str | None = None
     urgent: bool = False
+    holder: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +112,8 @@ class Due:
 
 
 _LEASED: LiteralString = (
-    "id, subscription_id, event_id, attempts, attempts_before, coalesce(reopened_at, created_at), conversation, missed"
+    "deliveries.id, deliveries.subscription_id, deliveries.event_id, deliveries.attempts, deliveries.attempts_before, "
+    "coalesce(deliveries.reopened_at, deliveries.created_at), deliveries.conversation, deliveries.missed"
 )
 
 
@@ -119,41 +123,47 @@ _RANK: LiteralString = f"""CASE WHEN attempts = 0 AND conversation IS NULL
 """What goes back to the store unsent is due again, where it was in the row: by its age, opt-outs first of all."""
 
 
-def insert(transaction: Transaction, rows: Sequence[Values]) -> None:
-    """Rows in the order of the columns."""
-    transaction.later(f"INSERT INTO deliveries ({_COLUMNS})", rows)
+def insert(transaction: Transaction, rows: Sequence[Values], holder: int = 0) -> None:
+    """Rows in the order of the columns; those that are `sending` are leased to `holder`."""
+    transaction.later(f"INSERT INTO deliveries ({_COLUMNS}, leased_by)", [(*row, holder) for row in rows])
 
 
 async def take(
-    transaction: Transaction, subscription_id: str, *, fresh: int, retried: int, now: int
+    transaction: Transaction, subscription_id: str, *, fresh: int, retried: int, now: int, holder: int = 0
 ) -> Sequence[Leased]:
     """Leases what is due, oldest due first: so many that were never tried, and so many that were."""
     rows = [
-        *await _lease(transaction, subscription_id, "waiting", fresh, now),
-        *await _lease(transaction, subscription_id, "retrying", retried, now),
+        *await _lease(transaction, subscription_id, "waiting", fresh, now, holder),
+        *await _lease(transaction, subscription_id, "retrying", retried, now, holder),
     ]
-    return await _with_bodies(transaction, rows)
+    return await _with_bodies(transaction, rows, holder)
 
 
-async def _lease(transaction: Transaction, subscription_id: str, state: str, limit: int, now: int) -> Sequence[Row]:
+async def _lease(
+    transaction: Transaction, subscription_id: str, state: str, limit: int, now: int, holder: int
+) -> Sequence[Row]:
     if limit <= 0:
         return []
     rows = await transaction.fetch(
-        f"""UPDATE deliveries SET state = 'sending', next_at = NULL, updated_at = ? WHERE id IN (
-               SELECT id FROM deliveries
-               WHERE subscription_id = ? AND state = ?{_OPEN} AND next_at <= ? ORDER BY next_at, id LIMIT ?)
-           RETURNING {_LEASED}""",
-        now, subscription_id, state, now, limit,
+        f"""WITH due (id) AS (SELECT id FROM deliveries
+                WHERE subscription_id = ? AND state = ?{_OPEN} AND next_at <= ? ORDER BY next_at, id LIMIT ?
+                {skipping(transaction)})
+            UPDATE deliveries SET state = 'sending', next_at = NULL, updated_at = ?, leased_by = ?
+            WHERE id IN (SELECT id FROM due) RETURNING {_LEASED}""",
+        subscription_id, state, now, limit, now, holder,
     )  # fmt: skip
     return sorted(rows)
 
 
-async def advance(transaction: Transaction, pairs: Sequence[Pair], now: int) -> Sequence[Leased]:
+async def advance(
+    transaction: Transaction, pairs: Sequence[Pair], now: int, holder: int = 0
+) -> Sequence[Leased]:  # fmt: skip
     """Leases the next delivery of each conversation in which none is under way."""
-    return await _with_bodies(transaction, await conversations.lease_next(transaction, pairs, _LEASED, now))
+    rows = await conversations.lease_next(transaction, pairs, _LEASED, now, holder)
+    return await _with_bodies(transaction, rows, holder)
 
 
-async def _with_bodies(transaction: Transaction, rows: Sequence[Row]) -> Sequence[Leased]:
+async def _with_bodies(transaction: Transaction, rows: Sequence[Row], holder: int) -> Sequence[Leased]:
     if not rows:
         return []
     found = await transaction.many(
@@ -162,37 +172,42 @@ async def _with_bodies(transaction: Transaction, rows: Sequence[Row]) -> Sequenc
         ") SELECT events.id, events.body, events.type FROM wanted JOIN events ON events.id = wanted.id",
     )
     events: dict[str, tuple[str, str]] = {event_id: (body, kind) for event_id, body, kind in found}
-    return [_leased(row, *events[row[2]]) for row in rows]
+    return [_leased(row, *events[row[2]], holder) for row in rows]
 
 
-def _leased(row: Row, body: str, event_type: str) -> Leased:
+def _leased(row: Row, body: str, event_type: str, holder: int) -> Leased:
     identifier, subscription_id, event_id, made, before, opened_at, conversation, missed = row
     return Leased(
         identifier, subscription_id, event_id, body.encode(), opened_at, made, made - before, conversation, missed,
-        urgent=event_type == URGENT and not made and conversation is None,
+        urgent=event_type == URGENT and not made and conversation is None, holder=holder,
     )  # fmt: skip
 
 
 def finish(transaction: Transaction, outcomes: Sequence[Finished], now: int) -> None:
     """Records attempts and what they did. A delivery that was canceled meanwhile stays so, and of an attempt that is
-    told of twice the first telling stands.
+    told of twice the first telling stands. Nothing is recorded of a delivery whose lease was over: it is its next
+    holder's.
     """
     transaction.later(
-        "WITH v (id, state, attempts, next_at, updated_at) AS (",
-        [(item.delivery_id, item.state, item.attempt.number, item.next_at, now) for item in outcomes],
+        "WITH v (id, state, attempts, next_at, updated_at, leased_by) AS (",
+        [(item.delivery_id, item.state, item.attempt.number, item.next_at, now, item.holder) for item in outcomes],
         """) UPDATE deliveries SET state = v.state, attempts = v.attempts, next_at = v.next_at,
                  updated_at = v.updated_at
              FROM v WHERE deliveries.id = v.id AND deliveries.state = 'sending'
-                 AND deliveries.attempts < v.attempts""",
+                 AND deliveries.attempts < v.attempts AND deliveries.leased_by = v.leased_by""",
     )
     transaction.later(
-        "INSERT INTO attempts (delivery_id, number, started_at, duration_ms, status, error, detail, answer)",
+        "WITH v (delivery_id, number, started_at, duration_ms, status, error, detail, answer, leased_by) AS (",
         [
             (item.delivery_id, item.attempt.number, item.attempt.started_at, item.attempt.duration_ms,
-             item.attempt.status, item.attempt.error, item.attempt.detail, item.attempt.answer)
+             item.attempt.status, item.attempt.error, item.attempt.detail, item.attempt.answer, item.holder)
             for item in outcomes
         ],
-        "ON CONFLICT (delivery_id, number) DO NOTHING",
+        """) INSERT INTO attempts (delivery_id, number, started_at, duration_ms, status, error, detail, answer)
+             SELECT v.delivery_id, v.number, v.started_at, v.duration_ms, CAST(v.status AS BIGINT), v.error, v.detail,
+                 v.answer
+             FROM v JOIN deliveries ON deliveries.id = v.delivery_id WHERE deliveries.leased_by = v.leased_by
+             ON CONFLICT (delivery_id, number) DO NOTHING""",
     )  # fmt: skip
 
 
@@ -202,7 +217,8 @@ async def release(transaction: Transaction, delivery_ids: Sequence[str], state: 
         "WITH v (id, state, next_at, updated_at) AS (",
         [(item, state, now, now) for item in delivery_ids],
         f""") UPDATE deliveries SET updated_at = v.updated_at,
-                 next_at = CASE WHEN v.state = 'waiting' THEN min(v.next_at, {_RANK}) END,
+                 next_at = CASE WHEN v.state <> 'waiting' THEN NULL WHEN {_RANK} < v.next_at THEN {_RANK}
+                     ELSE v.next_at END,
                  state = CASE WHEN v.state = 'waiting' AND attempts > 0 THEN 'retrying' ELSE v.state END
              FROM v WHERE deliveries.id = v.id AND deliveries.state = 'sending'""",
     )
@@ -212,25 +228,28 @@ async def void_leases(transaction: Transaction, now: int) -> int:
     """At the owner's start: whatever an earlier process was sending waits again. Returns how many."""
     rows = await transaction.fetch(
         f"""UPDATE deliveries SET state = CASE WHEN attempts = 0 THEN 'waiting' ELSE 'retrying' END,
-               next_at = min(?, {_RANK}) WHERE state = 'sending'{_OPEN} RETURNING 1""",
-        now,
-    )
+               next_at = CASE WHEN {_RANK} < ? THEN {_RANK} ELSE ? END, leased_by = NULL
+            WHERE state = 'sending'{_OPEN} RETURNING 1""",
+        now, now,
+    )  # fmt: skip
     return len(rows)
 
 
 async def shift(transaction: Transaction, micros: int, now: int) -> None:
     """The clock was set back: what is due later than `now` keeps its distance."""
     await transaction.fetch(
-        """UPDATE deliveries SET next_at = max(?, next_at + ?), updated_at = min(updated_at, ?)
+        """UPDATE deliveries SET next_at = CASE WHEN next_at + ? > ? THEN next_at + ? ELSE ? END,
+               updated_at = CASE WHEN updated_at < ? THEN updated_at ELSE ? END
            WHERE state IN ('queued', 'waiting', 'sending', 'retrying') AND next_at > ?""",
-        now, micros, now, now,
+        micros, now, micros, now, now, now, now,
     )  # fmt: skip
 
 
 async def rewind(transaction: Transaction, now: int) -> None:
     """At the owner's start: where the clock was set back since, what is due later keeps its distance from then."""
     await transaction.fetch(
-        """UPDATE deliveries SET next_at = max(?, ? + next_at - updated_at), updated_at = ?
+        """UPDATE deliveries SET updated_at = ?,
+               next_at = CASE WHEN next_at > updated_at THEN ? + next_at - updated_at ELSE ? END
            WHERE state IN ('queued', 'waiting', 'sending', 'retrying') AND next_at > ? AND updated_at > ?""",
         now, now, now, now, now,
     )  # fmt: skip

@@ -60,6 +60,17 @@ async def position(reader: Reader, event_id: str) -> int | None:
     return rows[0][0] if rows else None
 
 
+async def horizon(reader: Reader) -> int:
+    """Up to which position the log is complete: nothing will be committed at or below it any more.
+
+    To be asked before what is read, by whoever goes on behind the last position that he saw. Where many processes
+    write, an event may be visible while one with a lower position is still to be committed; who read on from there
+    would miss that one.
+    """
+    ((seq,),) = await reader.fetch("SELECT seq FROM horizon")
+    return int(seq)
+
+
 async def newest_id(reader: Reader) -> str | None:
     """The id of any kind that was made last: deliveries and messages are given theirs after their event's."""
     rows = await reader.fetch(
@@ -107,10 +118,10 @@ class _Condition:
     rare: bool = False
 
     def aside(self) -> "_Condition":
-        """The same, not to be looked up in an index (https://www.sqlite.org/optoverview.html#uplus)."""
+        """The same, not to be looked up in an index: an expression is none of its columns."""
         if not self.column:
             return self
-        return _Condition(self.sql.replace(self.column, "+" + self.column), self.values)
+        return _Condition(self.sql.replace(self.column, self.column + " || ''"), self.values)
 
 
 def _conditions(wanted: Wanted) -> list[_Condition]:
@@ -146,7 +157,7 @@ async def _leading(reader: Reader, conditions: Sequence[_Condition], many: int) 
             return item
         if item.column:
             ((number,),) = await reader.fetch(
-                "SELECT count(*) FROM (SELECT 1 FROM events WHERE " + item.sql + " LIMIT ?)", *item.values, many
+                "SELECT count(*) FROM (SELECT 1 FROM events WHERE " + item.sql + " LIMIT ?) AS few", *item.values, many
             )
             if number < fewest:
                 best, fewest = item, number
@@ -188,5 +199,5 @@ def _any_type(types: Sequence[str]) -> list[_Condition]:
     sql: LiteralString = "(" + " OR ".join([item.sql for item in choices]) + ")"
     values = [value for item in choices for value in item.values]
     if any(fnmatchcase(name, pattern) for pattern in types for name in COMMON_TYPES):
-        return [_Condition(sql.replace("type", "+type"), values)]
+        return [_Condition(sql.replace("type", "type || ''"), values)]
     return [_Condition(sql + " AND type NOT IN ('message.received', 'message.status')", values, "type")]

@@ -10,7 +10,7 @@ from typing import Literal, LiteralString
 import orjson
 
 from receiver.sms.matching import Filter
-from receiver.storage.database import Reader, Row, Transaction
+from receiver.storage.database import Reader, Row, Transaction, skipping
 from receiver.storage.sources import changed
 
 Kind = Literal["recover", "replay", "start"]
@@ -95,12 +95,15 @@ async def page(
     return [_row(row) for row in rows]
 
 
-async def running(reader: Reader, after: str) -> Job | None:
-    """The job whose turn it is behind the one that had it last, None when none is running."""
-    rows = await reader.fetch(
+async def running(transaction: Transaction, after: str) -> Job | None:
+    """The job whose turn it is behind the one that had it last, None when none is running, or another process is just
+    at it.
+    """
+    rows = await transaction.fetch(
         f"""SELECT {_COLUMNS} FROM jobs WHERE id = coalesce(
                (SELECT min(id) FROM jobs WHERE state = 'running' AND id > ?),
-               (SELECT min(id) FROM jobs WHERE state = 'running'))""",
+               (SELECT min(id) FROM jobs WHERE state = 'running'))"""
+        + skipping(transaction),
         after,
     )
     return _row(rows[0]) if rows else None

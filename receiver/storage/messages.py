@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import LiteralString
 
 from receiver.sms.state import State
-from receiver.storage.database import Transaction, Values
+from receiver.storage.database import Transaction, Values, locking
 
 _COLUMNS: LiteralString = (
     "id, source_id, vendor, direction, vendor_message_id, client_reference, batch_id, channel, from_address, "
@@ -13,12 +13,13 @@ _COLUMNS: LiteralString = (
 
 
 async def states(transaction: Transaction, message_ids: Sequence[str]) -> Mapping[str, State]:
-    """The present state of each outbound message that has one."""
+    """The present state of each outbound message that has one, which nobody else moves until this transaction ends."""
     rows = await transaction.many(
         "WITH wanted (id) AS (",
         [(item,) for item in message_ids],
         """) SELECT messages.id, status, final, state_key, parts FROM wanted JOIN messages ON messages.id = wanted.id
-             WHERE state_key IS NOT NULL""",
+             WHERE state_key IS NOT NULL ORDER BY messages.id"""
+        + locking(transaction),
     )
     return {row[0]: State(status=row[1], final=bool(row[2]), key=row[3], parts=row[4]) for row in rows}
 

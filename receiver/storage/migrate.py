@@ -1,18 +1,19 @@
-"""Forward-only migrations: `migrations/<engine>/NNNN_name.sql`, each in its own transaction together with its record."""
+"""Forward-only migrations: `migrations/<engine>/NNNN_name.sql`, each in a transaction of its own with its record."""
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
 from typing import LiteralString
 
-from receiver.storage.database import CannotStart, Database, Reader
+from receiver.storage.database import CannotStart, Database, Engine, Reader
 
 _RECORD: LiteralString = """
 CREATE TABLE IF NOT EXISTS migrations (
-    number INTEGER PRIMARY KEY, name TEXT NOT NULL, hash TEXT NOT NULL, applied_at INTEGER NOT NULL
+    number INTEGER PRIMARY KEY, name TEXT NOT NULL, hash TEXT NOT NULL, applied_at BIGINT NOT NULL
 )"""
+_LOCK = ("migrations",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,9 @@ class Migration:
         return sha256(self.sql.encode()).hexdigest()
 
 
-def published() -> Sequence[Migration]:
+def published(engine: Engine = "sqlite") -> Sequence[Migration]:
     """Every migration that this version knows, in order."""
-    folder = files("receiver.storage") / "migrations" / "sqlite"
+    folder = files("receiver.storage") / "migrations" / engine
     paths = sorted((path for path in folder.iterdir() if path.name.endswith(".sql")), key=lambda path: path.name)
     return [Migration(int(path.name[:4]), path.name[5:-4], path.read_text("utf-8")) for path in paths]
 
@@ -38,30 +39,42 @@ async def migrate(
 ) -> Sequence[Migration]:
     """Brings the schema up to `known`, or what is published, and returns what was applied.
 
-    Raises CannotStart for a newer database.
+    Of processes that start at once one does each. Raises CannotStart for a newer database.
     """
     async with database.writing() as transaction:
+        await transaction.lock(_LOCK)
         await transaction.fetch(_RECORD)
-    applied = await _applied(database)
-    known = published() if known is None else known
+        known = published(transaction.engine) if known is None else known
+        applied = await _applied(transaction)
     _refuse_newer(applied, known)
     missing = [migration for migration in known if migration.number not in applied]
-    for migration in missing:
-        async with database.writing() as transaction:
-            for statement in statements(migration.sql):
-                await transaction.fetch(statement)
-            await transaction.fetch(
-                "INSERT INTO migrations VALUES (?, ?, ?, ?)",
-                migration.number, migration.name, migration.hash, clock(),
-            )  # fmt: skip
-    return missing
+    return [migration for migration in missing if await _apply(database, migration, clock)]
+
+
+async def _apply(database: Database, migration: Migration, clock: Callable[[], int]) -> bool:
+    """False when another process was faster."""
+    async with database.writing() as transaction:
+        await transaction.lock(_LOCK)
+        if migration.number in await _applied(transaction):
+            return False
+        await transaction.script(migration.sql)
+        await transaction.fetch(
+            "INSERT INTO migrations VALUES (?, ?, ?, ?)",
+            migration.number, migration.name, migration.hash, clock(),
+        )  # fmt: skip
+    return True
+
+
+_TABLE: Mapping[Engine, LiteralString] = {
+    "sqlite": "SELECT 1 FROM sqlite_master WHERE name = 'migrations'",
+    "postgres": "SELECT 1 WHERE to_regclass('migrations') IS NOT NULL",
+}
 
 
 async def pending(reader: Reader) -> Sequence[Migration]:
     """What `migrate` would apply."""
-    tables = await reader.fetch("SELECT 1 FROM sqlite_master WHERE name = 'migrations'")
-    done = {row[0] for row in await reader.fetch("SELECT number FROM migrations")} if tables else set()
-    return [migration for migration in published() if migration.number not in done]
+    done = await _applied(reader) if await reader.fetch(_TABLE[reader.engine]) else set()
+    return [migration for migration in published(reader.engine) if migration.number not in done]
 
 
 def statements(sql: str) -> Iterator[str]:
@@ -76,9 +89,8 @@ def statements(sql: str) -> Iterator[str]:
         yield statement
 
 
-async def _applied(database: Database) -> set[int]:
-    async with database.reading() as reader:
-        return {row[0] for row in await reader.fetch("SELECT number FROM migrations")}
+async def _applied(reader: Reader) -> set[int]:
+    return {row[0] for row in await reader.fetch("SELECT number FROM migrations")}
 
 
 def _refuse_newer(applied: set[int], known: Sequence[Migration]) -> None:

@@ -290,7 +290,7 @@ async def _claimed_before(transaction: Transaction, claims: Mapping[str, Values]
     """Claims keys that are new or whose time is over; returns those that are somebody else's, usually none."""
     changed = await transaction.change(
         "INSERT INTO identities (key, subject_id, receipt_id, content, expires_at)",
-        list(claims.values()),
+        [claims[key] for key in sorted(claims)],  # in one order: no two processes wait for each other in a circle
         """ON CONFLICT (key) DO UPDATE SET subject_id = excluded.subject_id, receipt_id = excluded.receipt_id,
                content = excluded.content, expires_at = excluded.expires_at
            WHERE identities.expires_at <= ?""",

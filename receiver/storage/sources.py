@@ -6,7 +6,7 @@ from typing import Any, LiteralString
 
 import orjson
 
-from receiver.storage.database import Reader, Row, Transaction
+from receiver.storage.database import Reader, Row, Transaction, unless_busy
 from receiver.vendors.contract import Source, Vendor
 
 _COLUMNS: LiteralString = (
@@ -93,7 +93,8 @@ def seen(transaction: Transaction, moments: Mapping[str, int]) -> None:
     transaction.later(
         "WITH v (id, moment) AS (",
         list(moments.items()),
-        ") UPDATE sources SET last_seen_at = v.moment FROM v WHERE sources.id = v.id",
+        ") UPDATE sources SET last_seen_at = v.moment FROM v WHERE sources.id = v.id"
+        + unless_busy(transaction, "sources"),
     )
 
 

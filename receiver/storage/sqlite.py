@@ -7,7 +7,7 @@ import asyncio
 import errno
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import lru_cache
 from itertools import chain
@@ -17,7 +17,8 @@ from urllib.parse import quote
 
 import aiosqlite
 
-from receiver.storage.database import Broken, CannotStart, Row, StorageError, Unavailable, Values
+from receiver.storage.database import Broken, CannotStart, Engine, Row, StorageError, Unavailable, Values
+from receiver.storage.migrate import statements
 from receiver.storage.ownership import APPLICATION_ID, check_file, check_log
 
 _PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY,
@@ -118,6 +119,8 @@ class _Connection:
 
     __slots__ = ("_connection", "_due")
 
+    engine: Engine = "sqlite"
+
     def __init__(self, connection: aiosqlite.Connection, begin: LiteralString) -> None:
         self._connection = connection
         self._due: list[_Statement] = [(begin, ())]
@@ -137,6 +140,12 @@ class _Connection:
 
     def later(self, before: LiteralString, rows: Sequence[Values], after: LiteralString = "") -> None:
         self._due += _chunks(before, rows, after, ())
+
+    async def lock(self, names: Iterable[str]) -> None:
+        """There is one writer."""
+
+    async def script(self, sql: str) -> None:
+        await self._run([(statement, ()) for statement in statements(sql)])
 
     async def commit(self) -> None:
         await self._run([("COMMIT", ())])

@@ -9,7 +9,7 @@ import orjson
 
 from receiver.delivery.health import DisabledBy, Health
 from receiver.sms.matching import Filter, Matcher, compile_matcher
-from receiver.storage.database import Reader, Row, Transaction
+from receiver.storage.database import Reader, Row, Transaction, unless_busy
 from receiver.storage.sources import changed
 
 SubscriptionState = Literal["active", "paused", "disabled"]
@@ -222,7 +222,8 @@ def succeeded(transaction: Transaction, moments: Mapping[str, int]) -> None:
     transaction.later(
         "WITH v (id, moment) AS (",
         list(moments.items()),
-        ") UPDATE subscriptions SET last_success_at = v.moment FROM v WHERE subscriptions.id = v.id",
+        ") UPDATE subscriptions SET last_success_at = v.moment FROM v WHERE subscriptions.id = v.id"
+        + unless_busy(transaction, "subscriptions"),
     )
 
 

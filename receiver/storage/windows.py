@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import LiteralString, NamedTuple
 
 from receiver.storage.database import Reader, Transaction
+from receiver.storage.events import horizon
 
 Pair = tuple[str, str]
 """An event's id and a subscription's."""
@@ -81,10 +82,11 @@ async def owed(reader: Reader, subscription_id: str, first: int | None = None) -
 
 
 async def events_behind(transaction: Transaction, seq: int, last: int | None, limit: int) -> Sequence[Event]:
-    """In the order of the log."""
+    """In the order of the log, as far as it is complete."""
+    complete = await horizon(transaction)
     rows = await transaction.fetch(
         f"SELECT {_EVENT} FROM events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
-        seq, last if last is not None else (1 << 63) - 1, limit,
+        seq, complete if last is None else min(last, complete), limit,
     )  # fmt: skip
     return [Event(*row) for row in rows]
 

@@ -1,4 +1,4 @@
-"""A real SQLite file in a temporary folder, opened as the owner does."""
+"""A real database that belongs to a temporary folder, opened as its owner does: a SQLite file unless told otherwise."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -6,14 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from receiver.storage.migrate import migrate
-from receiver.storage.sqlite import SqliteDatabase
+from tests import engines
 
-NAME = "receiver.db"
+NAME = engines.FILE
 
 
 @asynccontextmanager
-async def opened(folder: Path, *, schema: bool = True, **given: Any) -> AsyncIterator[SqliteDatabase]:
-    database = await SqliteDatabase.open(folder / NAME, **given)
+async def opened(folder: Path, *, schema: bool = True, **given: Any) -> AsyncIterator[Any]:
+    database = await engines.open_database(folder, schema=schema, **given)
     try:
         if schema:
             await migrate(database, lambda: 0)

@@ -10,9 +10,11 @@ import pytest
 
 from receiver.storage import sources, subscriptions
 from receiver.storage.catalog import Catalog
-from receiver.storage.database import Unavailable
+from receiver.storage.database import Engine, Unavailable
 from tests.storage.making import MOMENT, a_source, a_subscription, saved
 from tests.storage.opening import opened
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 async def refreshed(database: Any, catalog: Catalog | None = None) -> Catalog:
@@ -124,6 +126,7 @@ class Slow:
 
     def __init__(self, reader: Any, go_on: asyncio.Event) -> None:
         self._reader, self._go_on = reader, go_on
+        self.engine: Engine = reader.engine
 
     async def fetch(self, sql: Any, *values: Any) -> Any:
         rows = await self._reader.fetch(sql, *values)

@@ -4,10 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from receiver.storage import conversations, deliveries
 from tests.storage.making import MOMENT
 from tests.storage.opening import fetch, opened
 from tests.storage.test_deliveries import do, finished, put, states
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 PAIR = ("sub_1", "c")
 
@@ -94,6 +98,7 @@ async def test_disbanded_everybody_may_go(tmp_path: Path):
         }  # fmt: skip
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 async def test_the_next_of_a_long_conversation_is_found_by_the_index(tmp_path: Path):
     async with opened(tmp_path) as database:
         for state in ("queued", "dead", "succeeded"):

@@ -6,10 +6,14 @@ from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from receiver.storage import deliveries, events, subscriptions
 from receiver.storage.deliveries import Attempt, Due, Finished, Leased
 from tests.storage.making import MOMENT, a_subscription, saved
 from tests.storage.opening import fetch, opened
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 FAILED = Attempt(
     number=1, started_at=MOMENT, duration_ms=7, status=500, error="status", detail="500", answer=b"\x00\xff oh"
@@ -48,7 +52,10 @@ async def take(
 
 
 async def states(database: Any) -> dict[str, tuple[str, int | None]]:
-    return {row[0]: (row[1], row[2]) for row in await fetch(database, "SELECT id, state, next_at FROM deliveries")}
+    return {
+        row[0]: (row[1], row[2])
+        for row in await fetch(database, "SELECT id, state, next_at FROM deliveries ORDER BY id")
+    }
 
 
 def finished(name: str, state: str = "succeeded", next_at: int | None = None, **attempt: Any) -> Finished:

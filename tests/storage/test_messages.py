@@ -3,10 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from receiver.sms.state import State
 from receiver.storage import messages
 from tests.storage.opening import fetch, opened
 from tests.storage.test_deliveries import do
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 def a_message(identifier: str, conversation: str = "c", state: State | None = None, **given: Any) -> tuple[Any, ...]:

@@ -1,35 +1,63 @@
 """Migrations: once each, whole or not at all, never backwards, and never changed after release."""
 
-import sqlite3
+import asyncio
 from pathlib import Path
 
 import pytest
 
-from receiver.storage.database import CannotStart, Unavailable
+from receiver.storage.database import CannotStart, Engine, Unavailable
 from receiver.storage.migrate import Migration, migrate, pending, published, statements
+from tests import engines
 from tests.storage.opening import change, fetch, opened
 
 # Of what is released not a character changes: a correction is a new file, with its own line here.
-HASHES = {
-    "0001_begin": "57cc41516238661f151e40ac8c3bc2b9d63de15ef30ea0155f23cb1c705592ca",
+HASHES: dict[Engine, dict[str, str]] = {
+    "sqlite": {
+        "0001_begin": "57cc41516238661f151e40ac8c3bc2b9d63de15ef30ea0155f23cb1c705592ca",
+        "0009_leases": "5dfba756fc7c6620d95daccff83509372599dece41931fcfef64b6534f1f8712",
+    },
+    "postgres": {
+        "0001_begin": "8728f5261c4c5478582b3161fb8b36cccf2900e2ed75c5c87d2ed22eaff8c57e",
+        "0009_leases": "f44fb7e0e2d8783d6f46f9b187473b2f370a41a6b5d539b724437d297ec1ad69",
+    },
 }
 
-ONE = Migration(1, "one", "CREATE TABLE one (id INTEGER) STRICT;\nINSERT INTO one VALUES (1);\n")
-TWO = Migration(2, "two", "-- more\nCREATE TABLE two (id INTEGER) STRICT;\nINSERT INTO one VALUES (2);\n-- the end\n")
+ONE = Migration(1, "one", "CREATE TABLE one (id INTEGER);\nINSERT INTO one VALUES (1);\n")
+TWO = Migration(2, "two", "-- more\nCREATE TABLE two (id INTEGER);\nINSERT INTO one VALUES (2);\n-- the end\n")
 BAD = Migration(
     2, "bad", "CREATE TABLE two (id INTEGER);\nINSERT INTO one VALUES (2);\nINSERT INTO nowhere VALUES (1);"
 )
 
 
+_TABLES: dict[Engine, str] = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table'",
+    "postgres": "SELECT tablename FROM pg_tables WHERE schemaname = 'public'",
+}
+
+
 async def tables(database) -> set[str]:
-    return {name for (name,) in await fetch(database, "SELECT name FROM sqlite_master WHERE type = 'table'")}
+    return {name for (name,) in await fetch(database, _TABLES[engines.engine()])}
 
 
-def test_published_files_are_what_they_were():
-    assert {f"{item.number:04d}_{item.name}": item.hash for item in published()} == HASHES
-    assert [item.number for item in published()] == list(range(1, len(HASHES) + 1))
+@pytest.mark.parametrize("engine", ["sqlite", "postgres"])
+def test_published_files_are_what_they_were(engine: Engine):
+    assert {f"{item.number:04d}_{item.name}": item.hash for item in published(engine)} == HASHES[engine]
 
 
+def test_each_file_has_its_twin():
+    names = [[(item.number, item.name) for item in published(engine)] for engine in HASHES]
+    assert names[0] == names[1] == sorted(names[0])
+
+
+@pytest.mark.usefixtures("engine")
+async def test_two_that_start_at_once_apply_each_once_between_them(tmp_path: Path):
+    async with opened(tmp_path, schema=False) as database:
+        lots = await asyncio.gather(*(migrate(database, lambda: 7, [ONE, TWO]) for _ in range(4)))
+        assert sorted(item.number for lot in lots for item in lot) == [1, 2]
+        assert await fetch(database, "SELECT id FROM one ORDER BY id") == [(1,), (2,)]
+
+
+@pytest.mark.usefixtures("engine")
 async def test_each_is_applied_once_and_recorded(tmp_path: Path):
     async with opened(tmp_path, schema=False) as database:
         assert await migrate(database, lambda: 7, [ONE]) == [ONE]
@@ -42,9 +70,10 @@ async def test_each_is_applied_once_and_recorded(tmp_path: Path):
         assert await fetch(database, "SELECT id FROM one ORDER BY id") == [(1,), (2,)]
 
 
+@pytest.mark.usefixtures("engine")
 async def test_one_that_fails_leaves_nothing_and_the_ones_before_it_stand(tmp_path: Path):
     async with opened(tmp_path, schema=False) as database:
-        with pytest.raises(sqlite3.OperationalError, match="nowhere"):
+        with pytest.raises(Exception, match="nowhere"):
             await migrate(database, lambda: 7, [ONE, BAD])
         assert await tables(database) == {"migrations", "one"}
         assert await fetch(database, "SELECT number FROM migrations") == [(1,)]
@@ -64,6 +93,7 @@ async def test_a_disk_that_is_full_in_the_middle_leaves_the_old_version_to_start
         assert await migrate(database, lambda: 8, [ONE]) == []
 
 
+@pytest.mark.usefixtures("engine")
 async def test_a_newer_database_is_refused_and_left_alone(tmp_path: Path):
     async with opened(tmp_path, schema=False) as database:
         await migrate(database, lambda: 7, [ONE, TWO])
@@ -72,10 +102,11 @@ async def test_a_newer_database_is_refused_and_left_alone(tmp_path: Path):
         assert await fetch(database, "SELECT count(*) FROM migrations") == [(2,)]
 
 
+@pytest.mark.usefixtures("engine")
 async def test_pending_names_what_would_be_applied(tmp_path: Path):
     async with opened(tmp_path, schema=False) as database:
         async with database.reading() as reader:
-            assert await pending(reader) == published()
+            assert await pending(reader) == published(engines.engine())
         await migrate(database, lambda: 0)
         async with database.reading() as reader:
             assert await pending(reader) == []

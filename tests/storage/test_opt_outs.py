@@ -13,6 +13,8 @@ from receiver.vendors import VENDORS
 from tests.pipeline import JSON, TOKEN, Pipeline, pipeline, source_of
 from tests.storage.test_record import BATCH, HELLO, at_once, log, outcomes, types
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 STOP = HELLO | {"text": "STOP"}
 LISTED = "SELECT source_id, number, scope, sender, opted_out, via, event_id FROM opt_outs ORDER BY scope, sender"
 

@@ -4,11 +4,14 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
 from receiver.storage.catalog import Catalog
 from tests.pipeline import Pipeline, pipeline
 from tests.storage.making import MOMENT, a_subscription, saved
 from tests.storage.test_record import DELIVERED, HELLO, SENT, at_once
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 async def owed(way: Pipeline) -> list[tuple[Any, ...]]:

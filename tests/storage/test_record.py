@@ -14,6 +14,8 @@ from tests.pipeline import JSON, SECOND, START, TOKEN, Pipeline, pipeline, whole
 from tests.storage.hooked import Hooked
 from tests.storage.making import a_source, a_subscription, saved
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 DAY = 86_400 * SECOND
 HELLO = {"vendor_message_id": "m1", "from": "447700900123", "to": "447700900456", "text": "hello"}
 SENT = {"vendor_message_id": "o1", "to": "447700900123", "status": "out", "sequence": "1"}

@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 
 from receiver.storage import events, keys, sources, subscriptions
+from receiver.storage.database import Engine
 from receiver.storage.events import Wanted
 from receiver.storage.keys import Key
 from receiver.storage.subscriptions import Secret
 from receiver.vendors import VENDORS
 from tests.storage.making import MOMENT, a_source, a_subscription, saved
 from tests.storage.opening import fetch, opened
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 async def read(database: Any, function: Any, *arguments: Any, **given: Any) -> Any:
@@ -179,6 +182,7 @@ async def test_a_page_of_the_log_holds_what_is_asked_for_in_its_order(
             assert [item.body for item in page] == [f"body of evt_{number}" for number in expected]
 
 
+@pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 async def test_the_filter_with_the_fewest_events_leads(tmp_path: Path):
     """Read along, or by the other index, each of these would go through all 3,000."""
     async with opened(tmp_path) as database:
@@ -193,6 +197,8 @@ async def test_the_filter_with_the_fewest_events_leads(tmp_path: Path):
         async with database.reading() as reader:
 
             class Watched:
+                engine: Engine = "sqlite"
+
                 async def fetch(self, sql: Any, *values: Any) -> Any:
                     seen.append((sql, values))
                     return await reader.fetch(sql, *values)

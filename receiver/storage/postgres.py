@@ -1,0 +1,381 @@
+"""PostgreSQL through asyncpg: one connection writes for this process, a few read, one listens.
+
+READ COMMITTED, so each statement sees what other processes committed before it. What has to hold between processes
+is held by locks: see `Transaction.lock` and the triggers of `migrations/postgres`.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
+from typing import Any, Final, LiteralString, Self, TypeVar
+
+import asyncpg
+
+from receiver.observe import log
+from receiver.storage.columns import column_types, columns_of, rows_as_arrays
+from receiver.storage.database import (
+    Broken,
+    CannotStart,
+    Contended,
+    Engine,
+    Row,
+    StorageError,
+    Unavailable,
+    Values,
+)
+
+Result = TypeVar("Result")
+Connection = Any
+"""asyncpg's own type is a proxy without types."""
+
+OLDEST: Final = 16
+CHANNEL: Final = "receiver"
+
+_BEGIN: Final = "BEGIN; SELECT pg_advisory_xact_lock_shared(5459, 0)"
+"""Whoever changes the catalog waits for the transactions that go by it, and they for him: in the order of arrival, as
+a row locked FOR SHARE by one recording after the other would not be."""
+
+_SESSION: Final = {
+    "application_name": "receiver",
+    "lock_timeout": "5s",
+    "idle_in_transaction_session_timeout": "10s",  # a process that is stopped amid one must not stop the others
+    "tcp_keepalives_idle": "10",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
+}
+_COMMAND_SECONDS = 15.0
+"""Above the time in which the server gives up waiting for a lock, below that after which a process gives itself up."""
+_SCRIPT_SECONDS = 3600.0
+_CONNECT_SECONDS = 5.0
+_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
+_STATEMENTS_KEPT = 1024
+
+_CONTENDED = {"40001", "40P01", "55P03"}
+_DAMAGED = {"XX001", "XX002"}
+_PASSING_CLASSES = {"08", "53", "57", "58", "28", "3D"}
+_PASSING = {"25006", "25P03", "25P04", "40003"}
+_LOST = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
+_ROLLED_BACK_CLASSES = {"23", "40"}
+"""A COMMIT that fails with one of these has certainly not happened."""
+
+
+class PostgresDatabase:
+    """See `Database`. Any number of processes open the same one."""
+
+    def __init__(self, url: str, readers: int, chance: Callable[[], float]) -> None:
+        self._url = url
+        self._writer = _Link(url, {}, chance)
+        self._writing = asyncio.Lock()
+        self._types = _Types()
+        self._free: asyncio.LifoQueue[_Link] = asyncio.LifoQueue()
+        self._readers = [_Link(url, {"default_transaction_read_only": "on"}, chance) for _ in range(readers)]
+        for reader in self._readers:
+            self._free.put_nowait(reader)
+        self.doubts = 0
+        """COMMITs of which nobody knows whether they happened: the connection was lost in the middle."""
+
+    @classmethod
+    async def open(cls, url: str, *, readers: int = 4, chance: Callable[[], float] = lambda: 0.5) -> Self:
+        """Connects. Raises CannotStart with one clear line, which never holds the password."""
+        database = cls(url, readers, chance)
+        try:
+            connection = await database._writer.ready()
+            await _check_server(connection)
+        except Unavailable as error:
+            raise CannotStart(f"PostgreSQL cannot be reached ({error})") from None
+        except CannotStart:
+            await database.close()
+            raise
+        return database
+
+    @asynccontextmanager
+    async def reading(self) -> AsyncIterator["_Session"]:
+        link = await self._free.get()
+        try:
+            yield _Session(await link.ready(), self._types)
+        except Unavailable:
+            link.drop()
+            raise
+        finally:
+            self._free.put_nowait(link)
+
+    @asynccontextmanager
+    async def writing(self) -> AsyncIterator["_Session"]:
+        async with self._writing:
+            connection = await self._writer.ready()
+            session = _Session(connection, self._types)
+            try:
+                await session.script(_BEGIN)
+                yield session
+                await session.flush()
+                await self._commit(connection)
+            except BaseException as error:
+                await self._roll_back(connection, error)
+                raise
+
+    async def _commit(self, connection: Connection) -> None:
+        try:
+            done = await connection.execute("COMMIT")
+        except (asyncpg.PostgresError, *_LOST) as error:
+            if (getattr(error, "sqlstate", None) or "")[:2] in _ROLLED_BACK_CLASSES:
+                raise _translated(error) from error
+            self.doubts += 1
+            raise Unavailable(f"nobody knows whether it was committed ({_named(error)})") from error
+        if done != "COMMIT":  # a statement failed, and whoever called it went on
+            raise StorageError("the transaction was rolled back: one of its statements failed")
+
+    async def _roll_back(self, connection: Connection, error: BaseException) -> None:
+        """Where the connection may be in the middle of something, a new one is made next time."""
+        if isinstance(error, Contended) or not isinstance(error, asyncio.CancelledError | Unavailable):
+            with suppress(asyncpg.PostgresError, *_LOST):
+                await connection.execute("ROLLBACK")
+                return
+        self._writer.drop()
+
+    async def listen(self, told: Callable[[str], None]) -> None:
+        """Calls `told` with each word that is sent to all processes, until cancelled, and with "" after each new
+        connection: something may have been missed.
+        """
+        link = _Link(self._url, {}, self._writer.chance)
+        try:
+            while True:
+                with suppress(Unavailable):
+                    connection = await link.ready()
+                    await _listened(connection, told)
+                link.drop()
+                await asyncio.sleep(link.pause)
+        finally:
+            link.drop()
+
+    async def close(self) -> None:
+        for link in (self._writer, *self._readers):
+            await link.close()
+
+
+class _Link:
+    """A connection that is made when it is needed, and made anew when it was lost; not more often than the pauses
+    allow, and not by all processes at the same moment.
+    """
+
+    def __init__(self, url: str, settings: Mapping[str, str], chance: Callable[[], float]) -> None:
+        self.chance = chance
+        self._url = url
+        self._settings = {**_SESSION, **settings}
+        self._connection: Connection = None
+        self._failures = 0
+        self._not_before = 0.0
+        self._why = ""
+
+    @property
+    def pause(self) -> float:
+        """Seconds until it is tried again."""
+        return max(0.0, self._not_before - asyncio.get_running_loop().time())
+
+    async def ready(self) -> Connection:
+        """Raises Unavailable."""
+        if self._connection is not None and not self._connection.is_closed():
+            return self._connection
+        self.drop()
+        if self.pause > 0:
+            raise Unavailable(f"PostgreSQL does not answer ({self._why})")
+        try:
+            self._connection = await self._connected()
+        except (asyncpg.PostgresError, *_LOST, ValueError) as error:
+            self._wait(error)
+            raise Unavailable(self._why) from None
+        self._failures = 0
+        return self._connection
+
+    async def _connected(self) -> Connection:
+        connection = await asyncpg.connect(
+            self._url,
+            timeout=_CONNECT_SECONDS,
+            command_timeout=_COMMAND_SECONDS,
+            statement_cache_size=_STATEMENTS_KEPT,
+            max_cached_statement_lifetime=0,
+            server_settings=self._settings,
+        )
+        if await connection.fetchval("SHOW synchronous_commit") == "off":
+            await connection.execute("SET synchronous_commit = on")  # what is acknowledged is on disk
+        return connection
+
+    def _wait(self, error: Exception) -> None:
+        pause = _PAUSES[min(self._failures, len(_PAUSES) - 1)]
+        self._failures += 1
+        self._why = _named(error)
+        self._not_before = asyncio.get_running_loop().time() + pause * (0.5 + self.chance())
+        log("database.unreachable", level="warning", cause=self._why)
+
+    def drop(self) -> None:
+        """Without a word to the server, who may not be there."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.terminate()
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            try:
+                await connection.close(timeout=2.0)
+            except (asyncpg.PostgresError, *_LOST):
+                connection.terminate()
+
+
+class _Session:
+    """See `Transaction`; for reading, each statement by itself."""
+
+    __slots__ = ("_connection", "_due", "_types")
+
+    engine: Engine = "postgres"
+
+    def __init__(self, connection: Connection, types: "_Types") -> None:
+        self._connection = connection
+        self._types = types
+        self._due: list[tuple[str, Sequence[Values], str]] = []
+
+    async def fetch(self, sql: LiteralString, *values: Any) -> Sequence[Row]:
+        await self.flush()
+        return await self._fetched(numbered(sql), values)
+
+    async def many(
+        self, before: LiteralString, rows: Sequence[Values], after: LiteralString = "", *values: Any
+    ) -> Sequence[Row]:
+        if not rows:
+            return []
+        await self.flush()
+        sql, arrays = await self._laid_out(before, rows, after)
+        return await self._fetched(sql, [*arrays, *values])
+
+    async def change(
+        self, before: LiteralString, rows: Sequence[Values], after: LiteralString = "", *values: Any
+    ) -> int:
+        if not rows:
+            return 0
+        await self.flush()
+        sql, arrays = await self._laid_out(before, rows, after)
+        status: str = await _run(self._connection.execute(sql, *arrays, *values))
+        return int(status.rpartition(" ")[2])
+
+    def later(self, before: LiteralString, rows: Sequence[Values], after: LiteralString = "") -> None:
+        if rows:
+            self._due.append((before, rows, after))
+
+    async def lock(self, names: Iterable[str]) -> None:
+        """By their hashes: two names that share one only wait for each other. In one order, so that nobody waits in a
+        circle.
+        """
+        await self.flush()
+        await self._fetched(
+            """SELECT pg_advisory_xact_lock(5460, hash) FROM
+               (SELECT DISTINCT hashtext(name) AS hash FROM unnest($1::text[]) AS name ORDER BY 1) AS hashes""",
+            [list(names)],
+        )
+
+    async def script(self, sql: str) -> None:
+        await self.flush()
+        await _run(self._connection.execute(sql, timeout=_SCRIPT_SECONDS))
+
+    async def flush(self) -> None:
+        due, self._due = self._due, []
+        for before, rows, after in due:
+            sql, arrays = await self._laid_out(before, rows, after)
+            await _run(self._connection.execute(sql, *arrays))
+
+    async def _laid_out(self, before: str, rows: Sequence[Values], after: str) -> tuple[str, list[Any]]:
+        types = await self._types.of(self._connection, before, rows)
+        return with_arrays(before, types, after), rows_as_arrays(rows)
+
+    async def _fetched(self, sql: str, values: Values) -> Sequence[Row]:
+        return [tuple(row) for row in await _run(self._connection.fetch(sql, *values))]
+
+
+class _Types:
+    """The types of rows that are passed in as arrays: those of the table's columns, of the values, or of any column of
+    that name.
+    """
+
+    def __init__(self) -> None:
+        self._columns: dict[str, dict[str, str]] = {}
+
+    async def of(self, connection: Connection, before: str, rows: Sequence[Values]) -> tuple[str, ...]:
+        table, names = columns_of(before)
+        if table not in self._columns:
+            self._columns = await _run(_columns(connection))
+            self._columns.setdefault(table, {})
+        return column_types(self._columns, table, names, rows)
+
+
+async def _columns(connection: Connection) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {"": {}}
+    rows = await connection.fetch(
+        """SELECT c.relname, a.attname, format_type(a.atttypid, NULL) FROM pg_attribute AS a
+           JOIN pg_class AS c ON c.oid = a.attrelid
+           WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+               AND a.attnum > 0 AND NOT a.attisdropped"""
+    )
+    for table, name, kind in rows:
+        found.setdefault(table, {})[name] = kind
+    return found
+
+
+@lru_cache(maxsize=_STATEMENTS_KEPT)
+def numbered(sql: str, first: int = 1) -> str:
+    """`?` becomes `$1` and so on. No text of ours has a question mark in a string."""
+    head, *rest = sql.split("?")
+    return head + "".join(f"${number}{piece}" for number, piece in enumerate(rest, first))
+
+
+@lru_cache(maxsize=_STATEMENTS_KEPT)
+def with_arrays(before: str, types: tuple[str, ...], after: str) -> str:
+    """One statement for any number of rows: a column is one value, an array."""
+    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(types, 1))
+    return f"{before} SELECT * FROM unnest({arrays}) {numbered(after, len(types) + 1)}"
+
+
+async def _run(work: Awaitable[Result]) -> Result:
+    try:
+        return await work
+    except (asyncpg.PostgresError, *_LOST) as error:
+        raise _translated(error) from error
+
+
+async def _listened(connection: Connection, told: Callable[[str], None]) -> None:
+    """Until the connection is lost."""
+    lost = asyncio.Event()
+    connection.add_termination_listener(lambda _: lost.set())
+    await _run(connection.add_listener(CHANNEL, lambda *given: told(given[-1])))
+    told("")
+    await lost.wait()
+
+
+def _translated(error: Exception) -> Exception:
+    state = getattr(error, "sqlstate", None)
+    if isinstance(error, _LOST) and not isinstance(error, asyncpg.PostgresError):
+        return Unavailable(_named(error))
+    if state in _CONTENDED:
+        return Contended(_named(error))
+    if state in _DAMAGED:
+        return Broken(_named(error))
+    if state is not None and (state[:2] in _PASSING_CLASSES or state in _PASSING):
+        return Unavailable(_named(error))
+    return error
+
+
+def _named(error: BaseException) -> str:
+    """What kind of trouble, without the server's own words: they may quote values."""
+    state = getattr(error, "sqlstate", None)
+    return f"{type(error).__name__} {state}" if state else type(error).__name__
+
+
+async def _check_server(connection: Connection) -> None:
+    version = connection.get_server_version()
+    if version.major < OLDEST:
+        raise CannotStart(f"PostgreSQL {version.major} is too old; {OLDEST} or later is needed")
+    encoding = await _run(connection.fetchval("SHOW server_encoding"))
+    if encoding != "UTF8":
+        raise CannotStart(f"the database is encoded in {encoding}; make it with ENCODING 'UTF8'")
+    if await _run(connection.fetchval("SELECT pg_is_in_recovery()")):
+        raise CannotStart("the server is a standby, which only reads; name the primary")
+    if await _run(connection.fetchval("SHOW fsync")) == "off":
+        raise CannotStart("the server runs with fsync = off: what is acknowledged could be lost")
