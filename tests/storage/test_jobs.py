@@ -184,8 +184,8 @@ async def test_what_a_step_reads_is_served_by_indexes(tmp_path: Path):
         await windows.events_of(it, ["evt_1"])
         await windows.deliveries_behind(it, "sub_1", "dlv_1", "dlv_9", 10)
         await windows.standing(it, [("evt_1", "sub_1")])
-    assert len(it.plans) == 8
+    assert len(it.plans) == 9
     for plan in it.plans:
         read = [step for step in plan.split(" | ") if step.startswith(("SCAN", "SEARCH", "USE"))]
         odd = [step for step in read if not step.startswith("SEARCH")]
-        assert all(step in ("SCAN CONSTANT ROW", "SCAN wanted", "SCAN 1-ROW VALUES CLAUSE") for step in odd), plan
+        assert all(step in ("SCAN CONSTANT ROW", "SCAN horizon", "SCAN wanted", "SCAN 1-ROW VALUES CLAUSE") for step in odd), plan
