@@ -41,18 +41,12 @@ class _Call:
     size: int
 
 
-BUSY = 8
-"""Calls in a commit from which on the next one waits a moment for more."""
-
-
 class Batch:
     """Collects calls of every operation and commits them together.
 
     capacity    calls that may wait; more are refused with Unavailable
     room        bytes that may wait; likewise, but one call alone is never too large
     most        calls in one transaction
-    gather      seconds that a commit waits for more calls while many come at once: what every commit writes anew,
-                the last page of each table and index, is then shared by more
     patience    seconds after which a caller is told Unavailable, though its call may still be committed later;
                 watched for all calls at once, for a timer a call would cost more than its share of the commit
     """
@@ -64,14 +58,12 @@ class Batch:
         capacity: int = 8192,
         room: int = 64 * 1024 * 1024,
         most: int = 512,
-        gather: float = 0.002,
         patience: float = 10.0,
     ) -> None:
         self._database = database
         self._capacity = capacity
         self._room = room
         self._most = most
-        self._gather = gather
         self._patience = patience
         self._working: Sequence[_Call] = ()
         self._waiting: deque[_Call] = deque()
@@ -128,8 +120,6 @@ class Batch:
             while not (self._closing and not self._waiting):
                 await self._arrived.wait()
                 while self._waiting:
-                    if BUSY <= len(self._working) > len(self._waiting):
-                        await asyncio.sleep(self._gather)
                     self._working = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
                     await self._commit(self._working)
                     self._held -= sum(call.size for call in self._working)

@@ -7,16 +7,19 @@ creation was answered before an event was accepted never misses it.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import LiteralString
 
 from receiver.observe import log
 from receiver.sms.compose import Origin
 from receiver.sms.events import TYPES
 from receiver.sms.matching import Matcher
 from receiver.storage import sources, subscriptions
-from receiver.storage.database import Reader
+from receiver.storage.database import Reader, Soon, Transaction
 from receiver.storage.subscriptions import Subscription
 from receiver.vendors import VENDORS
 from receiver.vendors.contract import Source, Vendor
+
+_VERSION: LiteralString = "SELECT version FROM catalog"
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +75,17 @@ class Catalog:
         async with self._refreshing:
             await self._refresh(reader)
 
+    def look(self, transaction: Transaction) -> Soon:
+        """For `follow`: the version row, with the next call."""
+        return transaction.soon(_VERSION)
+
+    async def follow(self, transaction: Transaction, seen: Soon) -> None:
+        """`refresh` by a version that was seen in the same transaction."""
+        if seen.rows != [(self._version,)]:
+            await self.refresh(transaction)
+
     async def _refresh(self, reader: Reader) -> None:
-        ((version,),) = await reader.fetch("SELECT version FROM catalog")
+        ((version,),) = await reader.fetch(_VERSION)
         if version == self._version:
             return
         doors = {row.token: _door(row) for row in await sources.active(reader)}

@@ -20,6 +20,7 @@ from receiver.storage.database import (
     Contended,
     Engine,
     Row,
+    Soon,
     StorageError,
     Unavailable,
     Values,
@@ -232,7 +233,7 @@ class _Session:
     def __init__(self, connection: Connection, types: "_Types") -> None:
         self._connection = connection
         self._types = types
-        self._due: list[tuple[str, Sequence[Values], str]] = []
+        self._due: list[Callable[[], Awaitable[None]]] = []
 
     async def fetch(self, sql: LiteralString, *values: Any) -> Sequence[Row]:
         await self.flush()
@@ -259,7 +260,16 @@ class _Session:
 
     def later(self, before: LiteralString, rows: Sequence[Values], after: LiteralString = "") -> None:
         if rows:
-            self._due.append((before, rows, after))
+            self._due.append(lambda: self._written(before, rows, after))
+
+    def soon(self, sql: LiteralString, *values: Any) -> Soon:
+        asked = Soon()
+
+        async def fetch() -> None:
+            asked.rows = await self._fetched(numbered(sql), values)
+
+        self._due.append(fetch)
+        return asked
 
     async def lock(self, names: Iterable[str]) -> None:
         """By their hashes: two names that share one only wait for each other. In one order, so that nobody waits in a
@@ -278,9 +288,12 @@ class _Session:
 
     async def flush(self) -> None:
         due, self._due = self._due, []
-        for before, rows, after in due:
-            sql, arrays = await self._laid_out(before, rows, after)
-            await _run(self._connection.execute(sql, *arrays))
+        for work in due:
+            await work()
+
+    async def _written(self, before: str, rows: Sequence[Values], after: str) -> None:
+        sql, arrays = await self._laid_out(before, rows, after)
+        await _run(self._connection.execute(sql, *arrays))
 
     async def _laid_out(self, before: str, rows: Sequence[Values], after: str) -> tuple[str, list[Any]]:
         types = await self._types.of(self._connection, before, rows)

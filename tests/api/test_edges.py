@@ -11,6 +11,7 @@ from receiver.api.inputs import MAX_BODY_BYTES
 from receiver.api.problem import Problem
 from receiver.storage.batch import Batch
 from receiver.storage.database import Transaction, Unavailable
+from receiver.storage.sqlite import InThread
 from tests.api.running import HOOK, Api, pointers, problem, running_api
 
 SUBSCRIPTIONS = "/v1/subscriptions"
@@ -148,8 +149,8 @@ async def test_a_database_that_cannot_write_is_503_and_reads_go_on(tmp_path: Pat
 
 
 async def _pragma(api: Api, sql: str) -> Any:
-    assert api.database._writer is not None
-    return await api.database._writer.execute_fetchall(sql)
+    assert isinstance(api.database._writer, InThread)
+    return await api.database._writer.connection.execute_fetchall(sql)
 
 
 async def test_a_change_that_is_refused_does_not_undo_its_neighbours_in_the_same_transaction(tmp_path: Path):

@@ -188,4 +188,6 @@ async def test_what_a_step_reads_is_served_by_indexes(tmp_path: Path):
     for plan in it.plans:
         read = [step for step in plan.split(" | ") if step.startswith(("SCAN", "SEARCH", "USE"))]
         odd = [step for step in read if not step.startswith("SEARCH")]
-        assert all(step in ("SCAN CONSTANT ROW", "SCAN horizon", "SCAN wanted", "SCAN 1-ROW VALUES CLAUSE") for step in odd), plan
+        assert all(
+            step in ("SCAN CONSTANT ROW", "SCAN horizon", "SCAN wanted", "SCAN 1-ROW VALUES CLAUSE") for step in odd
+        ), plan
