@@ -2,7 +2,6 @@
 
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -39,7 +38,9 @@ def main() -> int:
         uvloop.run(serve_noop(port))
         return 0
     settings = load(None, os.environ)
-    return run(lambda: create_app(settings), lambda url, socket: print("ready", url, Path(socket).name, flush=True))
+    return run(
+        lambda: create_app(settings), lambda url, socket: print("ready", url, socket and socket.name, flush=True)
+    )
 
 
 if __name__ == "__main__":

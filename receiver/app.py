@@ -13,7 +13,6 @@ from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, S
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlsplit
 
@@ -22,24 +21,36 @@ import httpx2
 from receiver import __version__
 from receiver.api import create_api
 from receiver.api.context import Context
+from receiver.clock import ServerClock
 from receiver.delivery.dispatcher import Dispatcher
 from receiver.delivery.handshake import Consent, NoConsent, ask_consent
 from receiver.delivery.lanes import Lanes, Pace
 from receiver.delivery.recover import Jobs
+from receiver.delivery.sharing import Sharing
 from receiver.egress import Guard, Transport, destination
 from receiver.intake.http import RawHeaders, Receive, Send, Whole
 from receiver.intake.receive import Intake
 from receiver.observe import Counters, Health, log
 from receiver.settings import Settings
 from receiver.sms.timestamps import SECOND
-from receiver.storage import events, keys, sources
+from receiver.storage import events, keys, partitions, sources
 from receiver.storage.batch import Batch, Operation
 from receiver.storage.catalog import Catalog
-from receiver.storage.database import Broken, CannotStart, StorageError, Unavailable
+from receiver.storage.database import (
+    Broken,
+    CannotStart,
+    Database,
+    Reader,
+    Shared,
+    StorageError,
+    Transaction,
+    Unavailable,
+)
 from receiver.storage.deliveries import Attempt
 from receiver.storage.ids import Ids
 from receiver.storage.keys import Key
 from receiver.storage.migrate import migrate, pending
+from receiver.storage.opening import open_postgres
 from receiver.storage.ownership import Ownership
 from receiver.storage.record import Recorded, Recorder, Recording
 from receiver.storage.sqlite import SqliteDatabase
@@ -79,7 +90,10 @@ class App:
         self.transport = transport
         self.counters = Counters()
         self.health = Health()
-        self.ids = Ids(world.clock, world.entropy)
+        self.clock = world.clock
+        self.shared: Shared | None = None
+        """The database, where other processes use it too."""
+        self._abandon: Callable[[], None] = _nothing
         self.catalog = Catalog()
         self.throttle = Throttle(world.monotonic)
         self.origin = urlsplit(settings.public_url).hostname or ""
@@ -113,20 +127,50 @@ class App:
         With `apart` a process of its own writes: quicker under load, and slower to start.
         """
         async with AsyncExitStack() as stack:
-            settings = self.settings
-            lock = stack.enter_context(Ownership(settings.database_path, settings.lock_wait))
-            database = await SqliteDatabase.open(settings.database_path, apart=lock.descriptor if apart else None)
+            database = await self._open(stack, apart=apart)
             stack.push_async_callback(database.close)
             stack.push_async_callback(self.transport.aclose)
-            with _making_ready(settings.database_path):
-                await migrate(database, self.world.clock)
+            with _making_ready(self.settings.database_name):
+                await self._bring_up_to_date(database, migrating=dispatch or self.shared is None)
                 self._build(database)
                 await self._recall()
             await stack.enter_async_context(self._running(dispatch=dispatch))
             if dispatch:
-                with _making_ready(settings.database_path):
+                with _making_ready(self.settings.database_name):
+                    await self.batch.write(lambda transaction: partitions.prepare(transaction, self.clock()))
                     await self._make_first_key()
             yield self
+
+    async def _bring_up_to_date(self, database: Database, *, migrating: bool) -> None:
+        """A command does not change a schema that others are using."""
+        if migrating:
+            await migrate(database, self.clock)
+            return
+        async with database.reading() as reader:
+            await self._refuse_behind(reader)
+
+    async def _refuse_behind(self, reader: Reader) -> None:
+        if await pending(reader):
+            raise CannotStart(f"{self.settings.database_name}: the schema is behind this version; migrate it")
+
+    async def _open(self, stack: AsyncExitStack, *, apart: bool) -> Database:
+        """A file is owned by one process; a server is shared, and all who share it go by its clock."""
+        settings = self.settings
+        if not settings.on_postgres:
+            lock = stack.enter_context(Ownership(settings.database_path, settings.lock_wait))
+            database = await SqliteDatabase.open(settings.database_path, apart=lock.descriptor if apart else None)
+            self._abandon = database.abandon
+            return database
+        self.shared = await open_postgres(settings.database_url, self.world.chance)
+        self._server_clock = self.clock = ServerClock(self.world.monotonic)
+        with _making_ready(settings.database_name):
+            await self._set_clock()
+        return self.shared
+
+    async def _set_clock(self) -> None:
+        if self.shared is not None:
+            asked_at = self.world.monotonic()
+            self._server_clock.set(await self.shared.time(), asked_at)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Self]:
@@ -135,19 +179,24 @@ class App:
         Raises CannotStart when there is no database, or one whose schema is behind.
         """
         async with AsyncExitStack() as stack:
-            database = await SqliteDatabase.open_reader(self.settings.database_path)
+            settings = self.settings
+            database: Database = (
+                await open_postgres(settings.database_url, self.world.chance)
+                if settings.on_postgres
+                else await SqliteDatabase.open_reader(settings.database_path)
+            )
             stack.push_async_callback(database.close)
             stack.push_async_callback(self.transport.aclose)
             async with database.reading() as reader:
-                if await pending(reader):
-                    raise CannotStart(f"{self.settings.database_path}: the schema is behind this version; migrate it")
+                await self._refuse_behind(reader)
             self._build(database)
             self.batch.close()
             yield self
 
-    def _build(self, database: SqliteDatabase) -> None:
-        settings, world = self.settings, self.world
+    def _build(self, database: Database) -> None:
+        settings, world, clock = self.settings, self.world, self.clock
         self.database = database
+        self.ids = Ids(clock, world.entropy)
         self.batch = Batch(database, patience=self.limits.late)
         pace = Pace(
             schedule=settings.retry_schedule,
@@ -157,28 +206,30 @@ class App:
         )
         user_agent = f"receiver/{__version__}"
         lanes = Lanes(self.catalog, pace, user_agent=user_agent, origin=self.origin, monotonic=world.monotonic)
-        recorder = Recorder(self.catalog, self.ids, world.clock, lanes.room)
+        self._lanes = lanes
+        recorder = Recorder(self.catalog, self.ids, clock, lanes.room, lambda: lanes.holder)
         self.dispatcher = Dispatcher(
             catalog=self.catalog,
             lanes=lanes,
             batch=self.batch,
             transport=self.transport,
             pace=pace,
-            clock=world.clock,
+            clock=clock,
             monotonic=world.monotonic,
             chance=world.chance,
             count=self.counters.increment,
             tell=recorder.tell,
+            alone=self.shared is None,
         )
         self._recording: Operation[Recording, Recorded] = Operation(recorder.record, self._recorded, _held)
         self.jobs = Jobs(
-            batch=self.batch, catalog=self.catalog, ids=self.ids, clock=world.clock, wake_lane=self.dispatcher.wake
+            batch=self.batch, catalog=self.catalog, ids=self.ids, clock=clock, wake_lane=self.dispatcher.wake
         )
         self._intake = Intake(
             doors=self.catalog,
             record=partial(self.batch.put, self._recording),
             new_id=self.ids.new,
-            clock=world.clock,
+            clock=clock,
             count=self.counters.increment,
             refused=self._note_refusal,
             failed=self.throttle.failed,
@@ -195,7 +246,7 @@ class App:
             batch=self.batch,
             catalog=self.catalog,
             ids=self.ids,
-            clock=self.world.clock,
+            clock=self.clock,
             entropy=self.world.entropy,
             public_url=settings.public_url,
             public_url_is_default=settings.public_url_is_default,
@@ -239,14 +290,42 @@ class App:
         if dispatch:
             running += [asyncio.create_task(self._send()), asyncio.create_task(self.jobs.run())]
         watching = asyncio.create_task(watch(self.batch, self.health, self.limits, self._give_up))
+        self._among = self._share(self.shared) if dispatch and self.shared is not None else ()
         try:
             yield
         finally:
+            for task in self._among:
+                task.cancel()
             await self.jobs.stop()
             await self.dispatcher.stop(DRAIN_SECONDS)
             self.batch.close()
             await asyncio.gather(*running, *self._minor, return_exceptions=True)
             watching.cancel()
+
+    def _share(self, database: Shared) -> Sequence["asyncio.Task[None]"]:
+        """What a process does that is not alone: it keeps its place, and heeds what the others say."""
+        dispatcher = self.dispatcher
+        sharing = Sharing(
+            database=database,
+            batch=self.batch,
+            lanes=self._lanes,
+            clock=self.clock,
+            monotonic=self.world.monotonic,
+            health=self.health,
+            known=lambda: dispatcher.known,
+            lost=dispatcher.lost,
+            learn=dispatcher.noticed,
+            look=self._look,
+        )
+        self.sharing = sharing
+        return [asyncio.create_task(sharing.run()), asyncio.create_task(database.listen(lambda _: sharing.heed()))]
+
+    async def _look(self) -> None:
+        """What others may have changed."""
+        await self._set_clock()
+        async with self.database.reading() as reader:
+            await self.catalog.refresh(reader)
+        self.jobs.wake()
 
     async def _commit(self) -> None:
         try:
@@ -258,7 +337,7 @@ class App:
 
     def _give_up(self) -> None:
         self.failed.set()
-        self.database.abandon()
+        self._abandon()
 
     async def _send(self) -> None:
         while True:
@@ -277,17 +356,22 @@ class App:
     async def _make_first_key(self) -> None:
         if self.settings.api_key is not None:
             return
-        async with self.database.reading() as reader:
-            if await keys.any_valid(reader):
-                return
         key = f"key_{secrets.token_urlsafe(32)}"
-        row = Key(id=self.ids.new("key"), name="first start", scopes=("admin",), created_at=self.world.clock())
-        await self.batch.write(lambda transaction: keys.insert(transaction, row, key))
-        self.first_key = key
+        row = Key(id=self.ids.new("key"), name="first start", scopes=("admin",), created_at=self.clock())
+
+        async def make(transaction: Transaction) -> bool:
+            await transaction.lock(["first key"])
+            if await keys.any_valid(transaction):
+                return False
+            await keys.insert(transaction, row, key)
+            return True
+
+        if await self.batch.write(make):
+            self.first_key = key
 
     def _note_refusal(self, source_id: str, reason: str) -> None:
         """Keeps the last refusal on the source, at most one a second and without keeping the caller waiting."""
-        now = self.world.clock()
+        now = self.clock()
         if abs(now - self._refusals.get(source_id, 0)) < SECOND:
             return
         self._refusals[source_id] = now
@@ -303,12 +387,16 @@ class App:
 
 
 @contextmanager
-def _making_ready(database: Path) -> Iterator[None]:
+def _making_ready(database: str) -> Iterator[None]:
     """A database that fails before anything is served is one that cannot be started with."""
     try:
         yield
     except (Unavailable, Broken) as error:
         raise CannotStart(f"{database}: cannot be made ready ({error})") from error
+
+
+def _nothing() -> None:
+    pass
 
 
 def _held(recording: Recording) -> int:

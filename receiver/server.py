@@ -57,13 +57,13 @@ class Listening:
             server.should_exit = True
 
 
-async def serve(app: App, started: Callable[[str, Path], None]) -> int:
+async def serve(app: App, started: Callable[[str, Path | None], None]) -> int:
     """Runs until a signal or a fatal error; returns the exit code. Raises CannotStart.
 
     `started` is told the address and the owner's socket, which is not there when its path is too long, once both are
-    listened on.
+    listened on. A database that is shared has no owner: commands go to the database itself.
     """
-    path = app.settings.database_path.with_name(app.settings.database_path.name + ".sock")
+    path = app.settings.owners_socket
     ending = asyncio.create_task(_end_anyway(app))
     try:
         async with app.lifespan(apart=True):
@@ -106,7 +106,7 @@ async def listening(
         await asyncio.gather(*running)
 
 
-def run(app: Callable[[], App], started: Callable[[str, Path], None]) -> int:
+def run(app: Callable[[], App], started: Callable[[str, Path | None], None]) -> int:
     """`serve` on uvloop, from outside of any loop."""
 
     async def main() -> int:
@@ -200,8 +200,11 @@ def address(listener: socket.socket) -> str:
 
 
 @contextmanager
-def _owners(path: Path) -> Iterator[socket.socket | None]:
+def _owners(path: Path | None) -> Iterator[socket.socket | None]:
     """The owner's socket, gone in the end; None, with a warning, when the path is longer than a socket's can be."""
+    if path is None:
+        yield None
+        return
     if len(os.fsencode(path)) > _SOCKET_PATH_BYTES:
         log("owner_socket.path_too_long", level="warning", path=str(path), most_bytes=_SOCKET_PATH_BYTES)
         yield None

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, SecretStr, ValidationError
 
@@ -85,14 +85,25 @@ def _proxies(value: object) -> tuple[Network, ...]:
 def _database(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     if separator and scheme.partition("+")[0] in {"postgres", "postgresql"}:
-        raise ValueError("PostgreSQL comes with a later version; use sqlite:///FILE")
+        return _postgres(url)
     if scheme != "sqlite" or not separator:
-        raise ValueError("must be sqlite:///FILE (relative) or sqlite:////FOLDER/FILE (absolute)")
+        raise ValueError("must be sqlite:///FILE (relative), sqlite:////FOLDER/FILE (absolute) or postgresql://…")
     name = rest.removeprefix("/")
     if name == rest or not name or name.endswith("/") or name == ":memory:" or re.search(r"[?#\x00-\x1f\x7f]", name):
         raise ValueError(
             "must name a file and nothing else, as in sqlite:///receiver.db or sqlite:////data/receiver.db"
         )
+    return url
+
+
+def _postgres(url: str) -> str:
+    try:
+        parts = urlsplit(url)
+        usable = (parts.hostname or "host=" in parts.query) and parts.port != 0 and len(parts.path) > 1
+    except ValueError:
+        usable = False
+    if "+" in url.partition("://")[0] or not usable or not url.isprintable():
+        raise ValueError("must name a server and a database, as in postgresql://USER:PASSWORD@HOST/DATABASE")
     return url
 
 
@@ -148,7 +159,8 @@ class Settings(BaseModel):
 
     database_url: Annotated[str, AfterValidator(_database)] = Field(
         "sqlite:///receiver.db",
-        description="where everything is kept: `sqlite:///FILE` (relative) or `sqlite:////FOLDER/FILE` (absolute)",
+        description="where everything is kept: `sqlite:///FILE` (relative), `sqlite:////FOLDER/FILE` (absolute), or "
+        "`postgresql://USER:PASSWORD@HOST/DATABASE`, which many processes share",
     )
     host: Annotated[str, AfterValidator(_host)] = Field(
         "127.0.0.1", description="address to listen on; `0.0.0.0` for all of IPv4, `::` for all of IPv6"
@@ -198,8 +210,23 @@ class Settings(BaseModel):
     )
 
     @property
+    def on_postgres(self) -> bool:
+        return not self.database_url.startswith("sqlite:")
+
+    @property
     def database_path(self) -> Path:
+        """Of a database that is a file."""
         return Path(self.database_url.removeprefix("sqlite:///"))
+
+    @property
+    def owners_socket(self) -> Path | None:
+        """Where the process that owns a database listens to commands; one that many share has no owner."""
+        return None if self.on_postgres else self.database_path.with_name(self.database_path.name + ".sock")
+
+    @property
+    def database_name(self) -> str:
+        """As it may be shown: a file, or an address without its password."""
+        return without_password(self.database_url) if self.on_postgres else str(self.database_path)
 
     @property
     def public_url_is_default(self) -> bool:
@@ -294,6 +321,17 @@ def _explained(error: ValidationError, given: Mapping[str, _Given]) -> Iterable[
             yield f"{given[field].name}: {item['msg'].removeprefix('Value error, ').removeprefix('Input ')}"
 
 
+def without_password(url: str) -> str:
+    """Also not one that stands among the parameters."""
+    if url.startswith("sqlite:"):
+        return url
+    parts = urlsplit(url)
+    user, _, host = parts.netloc.rpartition("@")
+    name, colon, _ = user.partition(":")
+    netloc = f"{name}{colon and f':{_MASK}'}@{host}" if user else host
+    return urlunsplit(parts._replace(netloc=netloc, query=re.sub(r"(password=)[^&]*", rf"\1{_MASK}", parts.query)))
+
+
 def _shown(value: object) -> str | None:
     """A value as one would write it into the environment."""
     match value:
@@ -318,7 +356,8 @@ def _duration(value: float) -> str:
 
 def masked(settings: Settings) -> dict[str, str | None]:
     """Every setting under its name in the environment; secrets as asterisks, what is not set as None."""
-    return {f"{PREFIX}{field.upper()}": _shown(getattr(settings, field)) for field in Settings.model_fields}
+    shown = {f"{PREFIX}{field.upper()}": _shown(getattr(settings, field)) for field in Settings.model_fields}
+    return shown | {f"{PREFIX}DATABASE_URL": without_password(settings.database_url)}
 
 
 def settings_table() -> str:

@@ -217,9 +217,29 @@ def test_a_database_of_another_kind_is_refused(url: str):
     assert problem("RECEIVER_DATABASE_URL", url).startswith("must be sqlite:///FILE")
 
 
-@pytest.mark.parametrize("url", ["postgresql://u:hunter2@h/d", "postgres://h/d", "postgresql+asyncpg://h/d"])
-def test_postgresql_is_refused_until_it_is_there(url: str):
-    assert problem("RECEIVER_DATABASE_URL", url) == "PostgreSQL comes with a later version; use sqlite:///FILE"
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://u:hunter2@h/d", "postgresql://u:********@h/d"),
+        ("postgres://h:5433/d?sslmode=require", "postgres://h:5433/d?sslmode=require"),
+        (
+            "postgresql://u@/d?host=/run/postgresql&password=hunter2",
+            "postgresql://u@/d?host=/run/postgresql&password=********",
+        ),
+    ],
+)
+def test_a_database_of_many_is_named_without_its_password(url: str, shown: str):
+    settings = load(None, {"RECEIVER_DATABASE_URL": url})
+    assert settings.on_postgres
+    assert settings.owners_socket is None
+    assert settings.database_name == masked(settings)["RECEIVER_DATABASE_URL"] == shown
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql+asyncpg://u:hunter2@h/d", "postgresql:///d", "postgresql://h", "postgresql://h:port/d"]
+)
+def test_a_server_without_an_address_or_a_database_is_refused(url: str):
+    assert problem("RECEIVER_DATABASE_URL", url).startswith("must name a server and a database")
 
 
 @pytest.mark.parametrize(
@@ -292,7 +312,7 @@ def test_the_api_key_is_never_shown():
 
 def test_an_error_of_the_model_itself_does_not_repeat_a_value():
     with pytest.raises(ValidationError) as caught:
-        Settings(database_url="postgresql://u:hunter2@h/d")
+        Settings(database_url="postgresql+x://u:hunter2@h/d")
     assert "hunter2" not in str(caught.value)
 
 

@@ -15,6 +15,7 @@ from receiver.cli.options import as_json, configured
 from receiver.cli.output import show_json
 from receiver.cli.reach import settings_of
 from receiver.observe import escape
+from receiver.settings import Settings
 from receiver.storage import backup as copying
 from receiver.storage import restore as restoring
 from receiver.storage.backup import CopyFailed, Progress
@@ -30,7 +31,7 @@ SHOWN_AFTER = 2.0
 @configured
 def backup(config: Path | None, /, file: Path, *, force: bool, as_json: bool) -> None:
     """Copy the database to FILE, while a receiver runs or not."""
-    settings = settings_of(config)
+    settings = _of_a_file(config)
     started = time.monotonic()
     with told(), _copying() as progress:
         made = copying.backup(settings.database_path, file, force=force, progress=progress)
@@ -49,7 +50,7 @@ def backup(config: Path | None, /, file: Path, *, force: bool, as_json: bool) ->
 @configured
 def restore(config: Path | None, /, file: Path, *, force: bool, send: bool, as_json: bool) -> None:
     """Make a copy of FILE the database; no receiver may be running."""
-    settings = settings_of(config)
+    settings = _of_a_file(config)
     with told(), _copying() as progress:
         done = restoring.restore(
             file,
@@ -70,6 +71,13 @@ def restore(config: Path | None, /, file: Path, *, force: bool, send: bool, as_j
         click.echo(f"The database before is {kept}")
     if done.held or done.canceled:
         click.echo(f"Held, not sent: {done.held} deliveries. Jobs canceled: {done.canceled}")
+
+
+def _of_a_file(config: Path | None) -> Settings:
+    settings = settings_of(config)
+    if settings.on_postgres:
+        raise Failure("copies a SQLite file; of a PostgreSQL database pg_dump and pg_basebackup make copies")
+    return settings
 
 
 @contextmanager

@@ -8,6 +8,7 @@ import os
 from collections.abc import AsyncIterator, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from random import random
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -18,13 +19,14 @@ from pydantic import ValidationError
 from receiver.cli.failure import FAILED
 from receiver.cli.options import as_json, configured
 from receiver.cli.output import show_json
-from receiver.cli.reach import listens, owners_socket
+from receiver.cli.reach import listens
 from receiver.egress import BadDestination, Guard, check_url
 from receiver.observe import escape
 from receiver.settings import BadSettings, Settings, load
-from receiver.storage import sources, subscriptions
+from receiver.storage import processes, sources, subscriptions
 from receiver.storage.database import CannotStart, Reader, StorageError
 from receiver.storage.migrate import pending, published
+from receiver.storage.opening import open_postgres
 from receiver.storage.ownership import is_owned
 from receiver.storage.sources import SourceRow
 from receiver.storage.sqlite import SqliteDatabase
@@ -83,6 +85,29 @@ def public_url_findings(settings: Settings) -> Iterator[Finding]:
 
 
 async def _database(settings: Settings) -> AsyncIterator[Finding]:
+    findings = _server(settings) if settings.on_postgres else _file(settings)
+    async for finding in findings:
+        yield finding
+
+
+async def _server(settings: Settings) -> AsyncIterator[Finding]:
+    name = settings.database_name
+    try:
+        database = await open_postgres(settings.database_url, random)
+    except CannotStart as error:
+        yield Finding("error", "database", f"{name}: {error}")
+        return
+    try:
+        async with database.reading() as reader:
+            async for finding in _contents(reader, settings):
+                yield finding
+    except StorageError as error:
+        yield Finding("error", "database", f"{name}: cannot be read ({error})")
+    finally:
+        await database.close()
+
+
+async def _file(settings: Settings) -> AsyncIterator[Finding]:
     path = settings.database_path
     owned = is_owned(path)
     if owned:
@@ -108,7 +133,7 @@ async def _database(settings: Settings) -> AsyncIterator[Finding]:
 async def _owner(settings: Settings) -> Finding:
     """How the process that owns the database is, over its socket."""
     holder = settings.database_path.with_name(settings.database_path.name + ".lock").read_text("ascii", "replace")
-    about, path = f"process {holder or 'unknown'}", owners_socket(settings)
+    about, path = f"process {holder or 'unknown'}", settings.owners_socket
     if not listens(path):
         return Finding("warning", "owner", f"{about} owns the database, but does not listen on {path}")
     try:
@@ -124,22 +149,26 @@ async def _owner(settings: Settings) -> Finding:
 
 
 async def _contents(reader: Reader, settings: Settings) -> AsyncIterator[Finding]:
-    path = settings.database_path
+    name = settings.database_name
     behind = await pending(reader)
     if behind:
-        yield Finding("error", "database", f"{path}: the schema is behind by {len(behind)}: receiver migrate")
+        yield Finding("error", "database", f"{name}: the schema is behind by {len(behind)}: receiver migrate")
         return
     ((newest,),) = await reader.fetch("SELECT max(number) FROM migrations")
-    if newest > published()[-1].number:
-        yield Finding("error", "database", f"{path}: has migration {newest:04d} of a newer version; upgrade")
+    if newest > published(reader.engine)[-1].number:
+        yield Finding("error", "database", f"{name}: has migration {newest:04d} of a newer version; upgrade")
         return
-    yield await _integrity(reader, path)
+    yield await (_processes(reader, name) if settings.on_postgres else _integrity(reader, settings.database_path))
     rows = await sources.active(reader)
     for finding in (
         *(finding for row in rows for finding in source_findings(row, settings)),
         *subscription_findings(await subscriptions.active(reader), Guard(settings.egress_allow)),
     ):
         yield finding
+
+
+async def _processes(reader: Reader, name: str) -> Finding:
+    return Finding("ok", "database", f"{name}: the schema is up to date; processes: {await processes.among(reader)}")
 
 
 def _is_large(path: Path) -> bool:

@@ -12,9 +12,8 @@ from receiver.api.jobs import State
 from receiver.cli.failure import Failure
 from receiver.cli.options import as_json, identified, paged, query_of, reaching
 from receiver.cli.output import Document, flat, record, show_json, show_page
-from receiver.cli.reach import Reach, settings_of
+from receiver.cli.reach import Reach, settings_of, someone_runs
 from receiver.storage.jobs import Wish
-from receiver.storage.ownership import is_owned
 
 PATH = "/v1/jobs"
 WISHES: Sequence[str] = Wish.__args__  # type: ignore[attr-defined]  # of a Literal
@@ -112,7 +111,7 @@ def ask(reach: Reach, path: str, given: Mapping[str, Any], *, wait: bool, as_jso
 
 def _runs(reach: Reach) -> bool:
     """Whether a receiver runs that does the job at once; without one it is only put down."""
-    return reach.url is not None or is_owned(settings_of(reach.config).database_path)
+    return reach.url is not None or someone_runs(settings_of(reach.config))
 
 
 def _ended(reach: Reach, job: Document) -> Document:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from random import random
 
 import click
 import uvloop
@@ -19,6 +20,7 @@ from receiver.settings import Settings, masked
 from receiver.storage.database import CannotStart
 from receiver.storage.migrate import Migration
 from receiver.storage.migrate import migrate as apply
+from receiver.storage.opening import open_postgres
 from receiver.storage.ownership import Ownership
 from receiver.storage.sqlite import SqliteDatabase
 
@@ -47,15 +49,16 @@ def serve(config: Path | None) -> None:
         raise Failure("stopped: the database can no longer be trusted, see the log; the next start recovers it")
 
 
-def _greet(app: App, url: str, socket: Path) -> None:
+def _greet(app: App, url: str, socket: Path | None) -> None:
     settings = app.settings
     default = (
         " (the default; set RECEIVER_PUBLIC_URL to how vendors reach it)" if settings.public_url_is_default else ""
     )
-    facts = {
-        "public URL": settings.public_url + default,
-        "owner's socket": socket if socket.exists() else "none: its path would be too long",
-    }
+    facts: dict[str, object] = {"public URL": settings.public_url + default}
+    if socket is None:
+        facts["database"] = settings.database_name
+    else:
+        facts["owner's socket"] = socket if socket.exists() else "none: its path would be too long"
     if app.first_key is not None:
         facts["API key"] = f"{app.first_key} (made at this first start, shown only now)"
     click.echo(f"receiver {__version__} listens on {url}")
@@ -77,17 +80,23 @@ def demo(*, once: bool) -> None:
 @click.command()
 @configured
 def migrate(config: Path | None) -> None:
-    """Bring the database's schema up to date; no receiver may be running."""
+    """Bring the database's schema up to date; no receiver may have it as its own."""
     settings = settings_of(config)
     with told():
         applied = asyncio.run(_migrated(settings))
     for migration in applied:
-        click.echo(f"{settings.database_path}: applied {migration.number:04d} {migration.name}")
+        click.echo(f"{settings.database_name}: applied {migration.number:04d} {migration.name}")
     if not applied:
-        click.echo(f"{settings.database_path}: is up to date")
+        click.echo(f"{settings.database_name}: is up to date")
 
 
 async def _migrated(settings: Settings) -> Sequence[Migration]:
+    if settings.on_postgres:
+        shared = await open_postgres(settings.database_url, random)
+        try:
+            return await apply(shared, unix_micros)
+        finally:
+            await shared.close()
     with Ownership(settings.database_path, settings.lock_wait):
         database = await SqliteDatabase.open(settings.database_path)
         try:

@@ -1,7 +1,8 @@
 """How a command reaches a receiver: every command speaks the HTTP API, over one of three ways.
 
 `--url` and `--key` when given; else the owner's socket beside the database when a process owns it; else the same API
-in this process, which takes the lock only to change something.
+in this process, which takes the lock only to change something. A database that many processes share is nobody's alone:
+there it is always in this process.
 """
 
 import asyncio
@@ -12,6 +13,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from random import random
 from typing import Any
 
 import httpx2
@@ -20,7 +22,9 @@ from receiver.api.problem import MEDIA_TYPE
 from receiver.app import create_app
 from receiver.cli.failure import Failure, told
 from receiver.settings import Settings, load
+from receiver.storage import processes
 from receiver.storage.database import CannotStart
+from receiver.storage.opening import open_postgres
 from receiver.storage.ownership import is_owned
 
 PATIENCE_SECONDS = 330.0
@@ -36,12 +40,27 @@ def settings_of(config: Path | None) -> Settings:
         return load(config, os.environ)
 
 
-def owners_socket(settings: Settings) -> Path:
-    return settings.database_path.with_name(settings.database_path.name + ".sock")
+def someone_runs(settings: Settings) -> bool:
+    """Whether a receiver does now what it is told to, and not only when one is started. Raises Failure."""
+    if not settings.on_postgres:
+        return is_owned(settings.database_path)
+
+    async def count() -> int:
+        database = await open_postgres(settings.database_url, random)
+        try:
+            async with database.reading() as reader:
+                return await processes.among(reader)
+        finally:
+            await database.close()
+
+    with told():
+        return asyncio.run(count()) > 0
 
 
-def listens(path: Path) -> bool:
+def listens(path: Path | None) -> bool:
     """Whether somebody answers on that socket; one left by a killed process does not."""
+    if path is None:
+        return False
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         try:
             probe.connect(str(path))
@@ -98,8 +117,8 @@ class Reach:
 @asynccontextmanager
 async def _nearest(settings: Settings, *, changes: bool) -> AsyncIterator[httpx2.AsyncBaseTransport]:
     """The owner's socket, or the receiver made of these settings in this process. Raises CannotStart."""
-    path = owners_socket(settings)
-    owned = is_owned(settings.database_path)
+    path = settings.owners_socket
+    owned = path is not None and is_owned(settings.database_path)
     if owned and listens(path):
         yield httpx2.AsyncHTTPTransport(uds=str(path))
         return

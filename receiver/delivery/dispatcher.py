@@ -29,6 +29,7 @@ from receiver.storage.catalog import Catalog
 from receiver.storage.database import Broken, StorageError, Transaction, Unavailable
 from receiver.storage.deliveries import Attempt, Due, Finished, Leased
 from receiver.storage.owing import Outgoing
+from receiver.storage.processes import LEASE, leave
 from receiver.storage.subscriptions import Subscription
 
 _TAKE_MOST = 500
@@ -50,6 +51,7 @@ class Dispatcher:
     def __init__(
         self, *, catalog: Catalog, lanes: Lanes, batch: Batch, transport: httpx2.AsyncBaseTransport, pace: Pace,
         clock: Callable[[], int], monotonic: Callable[[], float], chance: Callable[[], float], count: Count, tell: Tell,
+        alone: bool = True,
     ) -> None:  # fmt: skip
         self._catalog = catalog
         self._lanes = lanes
@@ -67,7 +69,9 @@ class Dispatcher:
         self._until = 0
         self._alarm = inf
         self._stopping = False
-        self._endings = Endings(catalog, self._ladder, self._now, tell)
+        self._alone = alone
+        self._attempting: set[str] = set()
+        self._endings = Endings(catalog, self._ladder, self._now, tell, lambda: lanes.holder)
         self._finishing: Operation[Finished, Ended] = Operation(self._endings.record, self._ended)
         self._taking: Operation[Ask, Found] = Operation(self._take, self._took)
         catalog.on_change(self._adopt)
@@ -93,7 +97,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Sends until stopped. Starts with what an earlier process left behind; raises StorageError if it cannot."""
         if not self._stopping:
-            self._learn(await self._batch.write(lambda transaction: recover(transaction, self._clock())))
+            await self._join()
             self._lanes.open = not self._stopping
             self._ahead = self._lead()
         while not self._stopping:
@@ -105,6 +109,31 @@ class Dispatcher:
             self._pump()
             await self._sleep(now)
 
+    async def _join(self) -> None:
+        before = self._monotonic()
+        self._lanes.holder, due = await self._batch.write(
+            lambda transaction: recover(transaction, self._clock(), alone=self._alone)
+        )
+        if not self._alone:
+            self._lanes.believed_until = before + LEASE / 1e6
+        self._learn(due)
+
+    async def lost(self) -> None:
+        """Others hold what was in memory; this process begins anew. What is under way counts no more."""
+        for lane in self._lanes:
+            lane.empty()
+        await self._join()
+
+    @property
+    def known(self) -> set[str]:
+        """The ids of all deliveries in memory."""
+        return self._attempting.union(item.delivery_id for lane in self._lanes for item in lane.queued)
+
+    def noticed(self, due: Mapping[str, Due]) -> None:
+        """Deliveries in store, whoever put them there, are due then."""
+        self._learn(due)
+        self._wake.set()
+
     async def stop(self, seconds: float) -> None:
         """Starts nothing new, waits for what is under way, and gives the rest back to the database."""
         self._halt()
@@ -115,7 +144,7 @@ class Dispatcher:
                 task.cancel()
             await asyncio.gather(*late, return_exceptions=True)
         waiting = [item.delivery_id for lane in self._lanes for item in lane.empty()]
-        if waiting:
+        if waiting or not self._alone:
             await self._let_go(waiting)
 
     async def ping(self, subscription: Subscription, event_id: str) -> Attempt:
@@ -150,7 +179,7 @@ class Dispatcher:
         """What is to be tried again keeps its distance when the clock is set back; set forward, it comes early."""
         lead = self._lead()
         back = self._ahead - lead
-        if back >= _SET_BACK:
+        if back >= _SET_BACK and self._alone:
             log("clock.set_back", level="warning", seconds=back // 1_000_000)
 
             async def follow(transaction: Transaction) -> Mapping[str, Due]:
@@ -178,10 +207,13 @@ class Dispatcher:
                 self._expect(lane, due)
 
     async def _let_go(self, delivery_ids: Sequence[str]) -> None:
+        async def change(transaction: Transaction) -> None:
+            await deliveries.release(transaction, delivery_ids, "waiting", self._clock(), self._lanes.holder)
+            if not self._alone:
+                await leave(transaction, self._lanes.holder, self._clock())
+
         try:
-            await self._batch.write(
-                lambda transaction: deliveries.release(transaction, delivery_ids, "waiting", self._clock())
-            )
+            await self._batch.write(change)
         except StorageError as error:  # the next start voids their leases
             log("deliveries.not_released", level="warning", exc=error, deliveries=len(delivery_ids))
 
@@ -212,7 +244,7 @@ class Dispatcher:
         """And the catalog is read once more: what it told of may have been rolled back since."""
 
         async def change(transaction: Transaction) -> None:
-            await give_back(transaction, subscription_id, delivery_ids, self._clock())
+            await give_back(transaction, subscription_id, delivery_ids, self._clock(), self._lanes.holder)
             await self._catalog.refresh(transaction)
 
         try:
@@ -238,6 +270,7 @@ class Dispatcher:
 
     async def _deliver(self, lane: Lane, item: Leased) -> None:
         """One attempt of one delivery, until its outcome is on disk."""
+        self._attempting.add(item.delivery_id)
         try:
             now = self._clock()
             outcome = await self._post(lane, item, now)
@@ -252,6 +285,7 @@ class Dispatcher:
         except StorageError as error:
             log("attempt.not_recorded", level="warning", exc=error, delivery_id=item.delivery_id)
         finally:
+            self._attempting.discard(item.delivery_id)
             self._lanes.done(lane, item)
             if lane in self._lanes.expecting and any(lane.wants(self._clock())):
                 self._wake.set()
@@ -335,7 +369,7 @@ class Dispatcher:
             self._wake.set()
 
     async def _take(self, transaction: Transaction, asks: Sequence[Ask]) -> Sequence[Found]:
-        return await take(transaction, asks, self._clock())
+        return await take(transaction, asks, self._clock(), self._lanes.holder)
 
     def _took(self, found: Sequence[Found]) -> None:
         """Told right after COMMIT, so that nothing recorded later can be put before what was taken."""

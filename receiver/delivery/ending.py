@@ -36,11 +36,14 @@ class Ended:
 class Endings:
     """`record` is the operation for `Batch`: one and the same answer for every outcome of a batch."""
 
-    def __init__(self, catalog: Catalog, ladder: Ladder, clock: Callable[[], int], tell: Tell) -> None:
+    def __init__(
+        self, catalog: Catalog, ladder: Ladder, clock: Callable[[], int], tell: Tell, holder: Callable[[], int]
+    ) -> None:
         self._catalog = catalog
         self._ladder = ladder
         self._clock = clock
         self._tell = tell
+        self._holder = holder
         self._successes: dict[str, int] = {}
 
     async def record(self, transaction: Transaction, outcomes: Sequence[Finished]) -> Sequence[Ended]:
@@ -50,6 +53,7 @@ class Endings:
             await self._catalog.refresh(transaction)  # what it last told of may have been rolled back
         deliveries.finish(transaction, outcomes, now)
         successes = self._note_successes(transaction, outcomes, now)
+        await self._recall(transaction, outcomes, successes)
         steps = self._ladder.climb(outcomes, now)
         if steps.healths:
             subscriptions.save_health(transaction, steps.healths)
@@ -72,6 +76,16 @@ class Endings:
         if successes:
             subscriptions.succeeded(transaction, successes)
         return successes
+
+    async def _recall(
+        self, transaction: Transaction, outcomes: Sequence[Finished], successes: Mapping[str, int]
+    ) -> None:
+        """Where others send to the same subscriptions, their health is what the database says: looked up for each
+        failure, and with the first success of a second.
+        """
+        if transaction.engine != "sqlite":
+            asked = {item.subscription_id for item in outcomes if item.state != "succeeded"} | successes.keys()
+            self._ladder.adopt(await subscriptions.healths(transaction, sorted(asked)))
 
     async def _stop(
         self, transaction: Transaction, disable: Mapping[str, DisabledBy], outcomes: Sequence[Finished], now: int
@@ -97,7 +111,7 @@ class Endings:
         }
         going = sorted(pair for pair in over if self._state(pair[0]) == "active")
         if going:
-            outgoing.leased.extend(await deliveries.advance(transaction, going, now))
+            outgoing.leased.extend(await deliveries.advance(transaction, going, now, self._holder()))
         stopped = sorted(over.difference(going))
         if stopped:
             await conversations.appoint(transaction, stopped, now)
@@ -119,6 +133,7 @@ def finished(item: Leased, verdict: Next, made: Attempt) -> Finished:
         attempt=made,
         conversation=item.conversation,
         disable=verdict.disable,
+        holder=item.holder,
     )
 
 

@@ -28,12 +28,14 @@ class Lane:
     due        when the first of those in the database are to be sent, as far as is known
     limit      attempts at once: halved when the subscriber has too much to do, grown again by successes
     most       what `limit` never exceeds: its own wish, and what leaves room for other subscriptions
+    among      the processes that divide its wishes: each has its share of them, and one attempt at once at least
     """
 
     def __init__(
-        self, subscription: Subscription, *, capacity: int, share: int, user_agent: bytes, origin: bytes
+        self, subscription: Subscription, *, capacity: int, share: int, user_agent: bytes, origin: bytes, among: int = 1
     ) -> None:
         self.capacity = capacity
+        self.among = among
         self.running = 0
         self.overflow = False
         self.taking = False
@@ -61,10 +63,10 @@ class Lane:
         if subscription.state == "active" != self.subscription.state:
             self.breaker = Breaker(subscription.health.failures)
         self.subscription = subscription
-        most = float(min(subscription.max_concurrency, self._share))
+        most = float(min(max(1, subscription.max_concurrency // self.among), self._share))
         if most != self.most:
             self.most = self.limit = most
-        rate = _rate(subscription)
+        rate = _rate(subscription, self.among)
         if rate != self._rate:
             self._rate, self._bucket = rate, Bucket(rate)
         self.destination = _destination(subscription.url)
@@ -147,9 +149,13 @@ class Lane:
         )
         return fresh if wants_fresh else 0, retried if wants_retried else 0
 
+    @property
+    def queued(self) -> Sequence[Leased]:
+        return [*self._urgent, *self._fresh, *self._retried]
+
     def empty(self) -> Sequence[Leased]:
         """What was queued, which is no longer."""
-        queued = [*self._urgent, *self._fresh, *self._retried]
+        queued = self.queued
         for queue in (self._urgent, self._fresh, self._retried):
             queue.clear()
         return queued
@@ -199,11 +205,12 @@ def _destination(url: str) -> Destination | BadDestination:
         return error
 
 
-def _rate(subscription: Subscription) -> float | None:
+def _rate(subscription: Subscription, among: int) -> float | None:
     """Its own wish, or what the URL allowed when it was asked, whichever is less."""
     allowed = subscription.allowed_per_minute
     rates = [subscription.rate_per_second, None if allowed is None else allowed / 60]
-    return min((rate for rate in rates if rate is not None), default=None)
+    rate = min((rate for rate in rates if rate is not None), default=None)
+    return None if rate is None else rate / among
 
 
 def _earlier(one: int | None, other: int | None) -> int | None:

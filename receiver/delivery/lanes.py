@@ -45,6 +45,10 @@ class Lanes:
         self, catalog: Catalog, pace: Pace, *, user_agent: str, origin: str, monotonic: Callable[[], float]
     ) -> None:
         self.open = False
+        self.holder = 0
+        """The number of this process: what is born leased is leased to it."""
+        self.believed_until = inf
+        """Until when (monotonic) the others leave to this process what it holds; nothing is begun after that."""
         self.expecting: set[Lane] = set()
         """Those with deliveries in store."""
         self._catalog = catalog
@@ -61,6 +65,7 @@ class Lanes:
         self._serial = count()
         self._running = 0
         self._retrying = 0
+        self._among = 1
 
     def __iter__(self) -> Iterator[Lane]:
         return iter(list(self._lanes.values()))
@@ -78,8 +83,28 @@ class Lanes:
     def made(self, subscription: Subscription) -> Lane:
         share = max(1, self._concurrency // 2)
         return Lane(
-            subscription, capacity=self._capacity, share=share, user_agent=self._user_agent, origin=self._origin
-        )
+            subscription, capacity=self._capacity, share=share, user_agent=self._user_agent, origin=self._origin,
+            among=self._among,
+        )  # fmt: skip
+
+    @property
+    def sending(self) -> Sequence[Lane]:
+        """One of each subscription that is sent to, whether or not anything was put in it yet."""
+        lanes = [self.get(item.id) for item in self._catalog.subscriptions if item.state == "active"]
+        return [lane for lane in lanes if lane is not None]
+
+    def divide(self, among: int) -> None:
+        """So many processes share the limits of each subscription."""
+        if among != self._among:
+            self._among = max(1, among)
+            for lane in self:
+                lane.among = self._among
+                lane.adopt(lane.subscription)
+                self.list(lane)
+
+    @property
+    def believed(self) -> bool:
+        return self._monotonic() < self.believed_until
 
     def drop(self, lane: Lane) -> None:
         del self._lanes[lane.subscription.id]
@@ -90,7 +115,7 @@ class Lanes:
 
     def room(self, subscription_id: str, *, urgent: bool) -> int:
         """How many more deliveries of that subscription can be born leased."""
-        lane = self.get(subscription_id) if self.open else None
+        lane = self.get(subscription_id) if self.open and self.believed else None
         return 0 if lane is None else lane.room(urgent=urgent)
 
     def put(self, items: Iterable[Leased]) -> list[Lane]:
@@ -140,7 +165,7 @@ class Lanes:
 
     def pick(self) -> tuple[Lane, Leased] | None:
         """The next delivery to try; None while there is nothing, or no place for it."""
-        while True:
+        while self.believed:
             lane = self._turn()
             if lane is None:
                 return None
@@ -156,6 +181,7 @@ class Lanes:
                 self.list(lane)  # its breaker opened, or its rate was lowered, after it was listed
             else:
                 self._held_back[lane] = None
+        return None
 
     def _turn(self) -> Lane | None:
         if self._idle and self._running < 2 * self._concurrency:

@@ -16,6 +16,7 @@ from receiver.storage import deliveries, jobs, messages, windows
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import Transaction
 from receiver.storage.jobs import Job, JobState, Request
+from receiver.storage.sources import changed
 from receiver.storage.subscriptions import Subscription
 from receiver.storage.windows import Event, Pair, Standing
 
@@ -165,8 +166,16 @@ async def _through_log(
     if events or end:
         step.position, step.done = end or str(events[-1].seq), len(events)
     if not end and len(events) < limit:  # it must not take another step: while events come, each would find some
-        step.state = "done"
+        step.state = "done" if job.kind != "start" or await _at_the_end(transaction, step.position, now) else "running"
     return step
+
+
+async def _at_the_end(transaction: Transaction, position: str, now: int) -> bool:
+    """Whether nothing is behind the position that the intake of another process recorded meanwhile, still in the belief
+    that this job makes the deliveries: with the catalog changed, they are over or not yet begun.
+    """
+    await changed(transaction, now)
+    return not await windows.events_behind(transaction, int(position), None, 1)
 
 
 def _pairs(

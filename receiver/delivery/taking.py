@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from receiver.storage import deliveries, subscriptions
+from receiver.storage import deliveries, processes, subscriptions
 from receiver.storage.database import Transaction
 from receiver.storage.deliveries import Due, Leased
 
@@ -26,21 +26,26 @@ class Found:
     due: Due
 
 
-async def take(transaction: Transaction, asks: Sequence[Ask], now: int) -> Sequence[Found]:
+async def take(transaction: Transaction, asks: Sequence[Ask], now: int, holder: int) -> Sequence[Found]:
     """One answer an ask, in order."""
     found = []
     for ask in asks:
-        taken = await deliveries.take(transaction, ask.subscription_id, fresh=ask.fresh, retried=ask.retried, now=now)
+        taken = await deliveries.take(
+            transaction, ask.subscription_id, fresh=ask.fresh, retried=ask.retried, now=now, holder=holder
+        )
         due = await deliveries.due(transaction, ask.subscription_id)
         found.append(Found(ask.subscription_id, taken, due.get(ask.subscription_id, Due())))
     return found
 
 
-async def recover(transaction: Transaction, now: int) -> Mapping[str, Due]:
-    """Voids the leases of an earlier process; when the first deliveries of each subscription are due."""
-    await deliveries.void_leases(transaction, now)
-    await deliveries.rewind(transaction, now)
-    return await deliveries.due(transaction)
+async def recover(transaction: Transaction, now: int, *, alone: bool) -> tuple[int, Mapping[str, Due]]:
+    """Voids the leases of processes that are no more. The number of this one, and when the first deliveries of each
+    subscription are due. Clocks of others are their own matter: where many share a database, all go by its clock.
+    """
+    number = await processes.join(transaction, now, alone=alone)
+    if alone:
+        await deliveries.rewind(transaction, now)
+    return number, await deliveries.due(transaction)
 
 
 async def set_back(transaction: Transaction, micros: int, now: int) -> Mapping[str, Due]:
@@ -49,7 +54,9 @@ async def set_back(transaction: Transaction, micros: int, now: int) -> Mapping[s
     return await deliveries.due(transaction)
 
 
-async def give_back(transaction: Transaction, subscription_id: str, delivery_ids: Sequence[str], now: int) -> None:
+async def give_back(
+    transaction: Transaction, subscription_id: str, delivery_ids: Sequence[str], now: int, holder: int
+) -> None:  # fmt: skip
     """Leased deliveries of a lane that was stopped: held where the subscription is disabled, else they wait.
 
     The lane may have heard of a change that was rolled back, so it is looked up here what is true. Those of a
@@ -57,4 +64,4 @@ async def give_back(transaction: Transaction, subscription_id: str, delivery_ids
     """
     found = await subscriptions.get(transaction, subscription_id)
     state = "held" if found is not None and found.state == "disabled" else "waiting"
-    await deliveries.release(transaction, delivery_ids, state, now)
+    await deliveries.release(transaction, delivery_ids, state, now, holder)

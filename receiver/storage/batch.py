@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from receiver.observe import log
-from receiver.storage.database import Broken, Database, StorageError, Transaction, Unavailable
+from receiver.storage.database import Broken, Contended, Database, StorageError, Transaction, Unavailable
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -150,11 +150,16 @@ class Batch:
             overdue = [call for call in (*self._working, *self._waiting) if call.since < oldest]
             self._fail(overdue, Unavailable("the database did not commit in time"))
 
-    async def _commit(self, calls: Sequence[_Call]) -> None:
+    async def _commit(self, calls: Sequence[_Call], again: int = 3) -> None:
         try:
             settled = await self._attempt(calls)
         except Broken:
             raise
+        except Contended as error:
+            if again:
+                await self._commit(calls, again - 1)
+            else:
+                self._fail(calls, error)
         except Unavailable as error:
             self._fail(calls, error)
         except Exception as error:  # noqa: BLE001 — whatever one item did wrong must not reach the others

@@ -4,7 +4,7 @@ SQL is one text for all engines wherever honest: `?` placeholders, TEXT ids, BIG
 RETURNING, ON CONFLICT, `WITH … (VALUES …)`. What must differ lives in the drivers and their migrations.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, LiteralString, Protocol
@@ -102,6 +102,25 @@ class Database(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class Shared(Database, Protocol):
+    """A database that many processes use at once."""
+
+    @property
+    def doubts(self) -> int:
+        """How many COMMITs there were of which nobody knows whether they happened."""
+        ...
+
+    async def time(self) -> int:
+        """The server's clock, unix microseconds: what all processes go by."""
+        ...
+
+    async def listen(self, told: Callable[[str], None]) -> None:
+        """Until cancelled, calls `told` with each word that another process sends to all, and with "" where some may
+        have been missed.
+        """
+        ...
 
 
 def locking(reader: Reader) -> LiteralString:

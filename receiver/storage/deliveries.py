@@ -117,6 +117,9 @@ _LEASED: LiteralString = (
 )
 
 
+_FIRST: LiteralString = f"""(SELECT next_at FROM deliveries
+    WHERE subscription_id = %s AND state = '%s'{_OPEN} AND next_at IS NOT NULL ORDER BY next_at LIMIT 1)"""
+
 _RANK: LiteralString = f"""CASE WHEN attempts = 0 AND conversation IS NULL
     AND EXISTS (SELECT 1 FROM events WHERE events.id = event_id AND events.type = '{URGENT}') THEN 0
     ELSE created_at END"""
@@ -211,7 +214,9 @@ def finish(transaction: Transaction, outcomes: Sequence[Finished], now: int) -> 
     )  # fmt: skip
 
 
-async def release(transaction: Transaction, delivery_ids: Sequence[str], state: str, now: int) -> None:
+async def release(
+    transaction: Transaction, delivery_ids: Sequence[str], state: str, now: int, holder: int = 0
+) -> None:  # fmt: skip
     """Gives leased deliveries back unsent: `waiting` to be taken again, `held` when their subscription stopped."""
     await transaction.many(
         "WITH v (id, state, next_at, updated_at) AS (",
@@ -220,16 +225,26 @@ async def release(transaction: Transaction, delivery_ids: Sequence[str], state: 
                  next_at = CASE WHEN v.state <> 'waiting' THEN NULL WHEN {_RANK} < v.next_at THEN {_RANK}
                      ELSE v.next_at END,
                  state = CASE WHEN v.state = 'waiting' AND attempts > 0 THEN 'retrying' ELSE v.state END
-             FROM v WHERE deliveries.id = v.id AND deliveries.state = 'sending'""",
+             FROM v WHERE deliveries.id = v.id AND deliveries.state = 'sending' AND deliveries.leased_by = ?""",
+        holder,
     )
 
 
+async def held_by(transaction: Transaction, holder: int, before: int) -> Sequence[str]:
+    """What a process was leased before that time and has not ended, by their ids."""
+    rows = await transaction.fetch(
+        f"SELECT id FROM deliveries WHERE state = 'sending'{_OPEN} AND leased_by = ? AND updated_at < ?", holder, before
+    )
+    return [row[0] for row in rows]
+
+
 async def void_leases(transaction: Transaction, now: int) -> int:
-    """At the owner's start: whatever an earlier process was sending waits again. Returns how many."""
+    """Whatever processes were sending that are no more waits again. Returns how many."""
     rows = await transaction.fetch(
         f"""UPDATE deliveries SET state = CASE WHEN attempts = 0 THEN 'waiting' ELSE 'retrying' END,
                next_at = CASE WHEN {_RANK} < ? THEN {_RANK} ELSE ? END, leased_by = NULL
-            WHERE state = 'sending'{_OPEN} RETURNING 1""",
+            WHERE state = 'sending'{_OPEN}
+                AND (leased_by IS NULL OR leased_by NOT IN (SELECT number FROM processes)) RETURNING 1""",
         now, now,
     )  # fmt: skip
     return len(rows)
@@ -272,12 +287,20 @@ async def due(reader: Reader, subscription_id: str | None = None) -> Mapping[str
     return found
 
 
+async def dues(transaction: Transaction, subscription_ids: Sequence[str]) -> Mapping[str, Due]:
+    """`due` of some subscriptions, of those that have any."""
+    rows = await transaction.many(
+        "WITH w (id) AS (",
+        [(item,) for item in subscription_ids],
+        f") SELECT w.id, {_FIRST % ('w.id', 'waiting')}, {_FIRST % ('w.id', 'retrying')} FROM w",
+    )
+    return {row[0]: Due(row[1], row[2]) for row in rows if row[1] is not None or row[2] is not None}
+
+
 async def _due(reader: Reader, subscription_id: str) -> Due:
     """Two looks at the start of the index, however long the backlog is."""
-    sql: LiteralString = f"""(SELECT next_at FROM deliveries
-        WHERE subscription_id = ? AND state = '%s'{_OPEN} AND next_at IS NOT NULL ORDER BY next_at LIMIT 1)"""
     ((fresh, retried),) = await reader.fetch(
-        f"SELECT {sql % 'waiting'}, {sql % 'retrying'}", subscription_id, subscription_id
+        f"SELECT {_FIRST % ('?', 'waiting')}, {_FIRST % ('?', 'retrying')}", subscription_id, subscription_id
     )
     return Due(fresh, retried)
 

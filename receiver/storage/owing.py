@@ -44,11 +44,12 @@ class _InOrder(NamedTuple):
 class Owing:
     """Collects what one batch of events is owed to whom, in the order of the log; `write` puts it into the database."""
 
-    def __init__(self, catalog: Catalog, ids: Ids, room: Room, now: int) -> None:
+    def __init__(self, catalog: Catalog, ids: Ids, room: Room, now: int, holder: int = 0) -> None:
         self._catalog = catalog
         self._ids = ids
         self._room = room
         self._now = now
+        self._holder = holder
         self._leased: dict[tuple[str, bool], int] = {}
         self._rows: list[Values] = []
         self._in_order: list[_InOrder] = []
@@ -70,7 +71,7 @@ class Owing:
         if self._in_order:
             await self._put_in_order(transaction)
         if self._rows:
-            deliveries.insert(transaction, self._rows)
+            deliveries.insert(transaction, self._rows, self._holder)
 
     def _owe(
         self, outgoing: Outgoing, subscription: Subscription, event_id: str, body: bytes, *,
@@ -85,8 +86,11 @@ class Owing:
                 self._leased[place] = taken + 1
                 state = "sending"
                 outgoing.leased.append(
-                    Leased(delivery_id, subscription.id, event_id, body, now, 0, 0, conversation, missed, urgent)
-                )
+                    Leased(
+                        delivery_id, subscription.id, event_id, body, now, 0, 0, conversation, missed, urgent,
+                        self._holder,
+                    )
+                )  # fmt: skip
             else:
                 state, next_at = "waiting", now
                 outgoing.stored.add(subscription.id)

@@ -134,6 +134,11 @@ class PostgresDatabase:
                 return
         self._writer.drop()
 
+    async def time(self) -> int:
+        async with self.reading() as reader:
+            rows = await reader.fetch("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
+        return int(rows[0][0])
+
     async def listen(self, told: Callable[[str], None]) -> None:
         """Calls `told` with each word that is sent to all processes, until cancelled, and with "" after each new
         connection: something may have been missed.

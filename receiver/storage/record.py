@@ -78,13 +78,18 @@ class _Pending:
 
 
 class Recorder:
-    """`record` is the operation for `Batch`; `room` says how many more deliveries a subscription's lane can hold."""
+    """`record` is the operation for `Batch`; `room` says how many more deliveries a subscription's lane can hold, and
+    `holder` is the number of the process that they are leased to.
+    """
 
-    def __init__(self, catalog: Catalog, ids: Ids, clock: Callable[[], int], room: Room) -> None:
+    def __init__(
+        self, catalog: Catalog, ids: Ids, clock: Callable[[], int], room: Room, holder: Callable[[], int] = lambda: 0
+    ) -> None:
         self._catalog = catalog
         self._ids = ids
         self._clock = clock
         self._room = room
+        self._holder = holder
         self._seen: dict[str, int] = {}
 
     async def record(self, transaction: Transaction, recordings: Sequence[Recording]) -> Sequence[Recorded]:
@@ -106,8 +111,9 @@ class Recorder:
 
     async def tell(self, transaction: Transaction, notices: Sequence[Notice], now: int) -> Outgoing:
         """Records operational events in a transaction of somebody else's, who hands over what comes of them."""
+        await self._catalog.refresh(transaction)
         rows, outgoing = [], Outgoing()
-        owing = Owing(self._catalog, self._ids, self._room, now)
+        owing = Owing(self._catalog, self._ids, self._room, now, self._holder())
         for notice in notices:
             event_id = self._ids.new("evt")
             body = encode(event_id, Entry(type=notice.type, timestamp=now, data=notice.data, identity=""))
@@ -237,7 +243,7 @@ class Recorder:
 
     async def _log(self, transaction: Transaction, logged: Sequence[_Pending], now: int) -> None:
         rows = []
-        owing = Owing(self._catalog, self._ids, self._room, now)
+        owing = Owing(self._catalog, self._ids, self._room, now, self._holder())
         for item in logged:
             entry, recorded = item.entry, item.recorded
             body = encode(item.event_id, entry)

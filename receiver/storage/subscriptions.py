@@ -9,7 +9,7 @@ import orjson
 
 from receiver.delivery.health import DisabledBy, Health
 from receiver.sms.matching import Filter, Matcher, compile_matcher
-from receiver.storage.database import Reader, Row, Transaction, unless_busy
+from receiver.storage.database import Reader, Row, Transaction, locking, unless_busy
 from receiver.storage.sources import changed
 
 SubscriptionState = Literal["active", "paused", "disabled"]
@@ -206,6 +206,18 @@ async def hold(transaction: Transaction, subscription_id: str, now: int) -> None
                AND state IN ('queued', 'waiting', 'sending', 'retrying')""",
         now, subscription_id,
     )  # fmt: skip
+
+
+async def healths(transaction: Transaction, subscription_ids: Sequence[str]) -> Mapping[str, Health]:
+    """The health of subscriptions, which no other process changes until this transaction ends."""
+    rows = await transaction.many(
+        "WITH wanted (id) AS (",
+        [(item,) for item in subscription_ids],
+        """) SELECT subscriptions.id, health FROM wanted JOIN subscriptions ON subscriptions.id = wanted.id
+             ORDER BY subscriptions.id"""
+        + locking(transaction),
+    )
+    return {row[0]: Health(**orjson.loads(row[1])) if row[1] else Health() for row in rows}
 
 
 def save_health(transaction: Transaction, healths: Mapping[str, Health]) -> None:

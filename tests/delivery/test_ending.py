@@ -74,7 +74,7 @@ async def ends(folder: Path, *rows: tuple[str, str, int | None], **given: Any) -
         catalog = Catalog()
         ids = Ids(lambda: it.now, bytes)
         recorder = Recorder(catalog, ids, lambda: it.now, lambda _, *, urgent: 10)
-        endings = Endings(catalog, Ladder(catalog, 5 * 86_400 * SECOND), lambda: it.now, recorder.tell)
+        endings = Endings(catalog, Ladder(catalog, 5 * 86_400 * SECOND), lambda: it.now, recorder.tell, lambda: 0)
         it = End(database, catalog, endings)
         await saved(database, a_subscription(**given), a_subscription("sub_2", ["subscription.*"]))
         await put(database, *rows)

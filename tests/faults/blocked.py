@@ -22,7 +22,7 @@ from receiver.app import App, create_app
 from receiver.observe import start_logging
 from receiver.storage.apart import Apart
 from receiver.storage.database import Transaction
-from receiver.storage.sqlite import InThread
+from receiver.storage.sqlite import InThread, SqliteDatabase
 from receiver.storage.watch import CAUSE, Limits
 from tests.delivery.dispatching import Clock, Subscribers
 from tests.faults.disk_process import ROOT, Process, answered, can, environment, furnish, load, process, tracing
@@ -64,6 +64,7 @@ async def teach_to_hang(app: App, wait: Callable[[], object]) -> None:
         wait()
         return 0
 
+    assert isinstance(app.database, SqliteDatabase)
     writer = app.database._writer
     assert isinstance(writer, InThread)
     await writer.connection.create_function("hang", 0, hang)
@@ -96,6 +97,7 @@ def main(folder: Path, limits: Limits, end_seconds: float) -> int:
 
     async def when_told() -> None:
         seconds = await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+        assert isinstance(app.database, SqliteDatabase)
         writer = app.database._writer
         assert isinstance(writer, Apart)
         writer.process.send_signal(signal.SIGSTOP)
@@ -103,7 +105,7 @@ def main(folder: Path, limits: Limits, end_seconds: float) -> int:
 
     tasks = []
 
-    def started(url: str, _owner: Path) -> None:
+    def started(url: str, _owner: Path | None) -> None:
         tasks.append(asyncio.get_running_loop().create_task(when_told()))
         print("listens on", url, flush=True)  # noqa: T201 — as the command does
 

@@ -19,5 +19,5 @@ def serve(build: Callable[[Settings], App]) -> None:
     sys.exit(code)
 
 
-def _greet(url: str, _owner: Path) -> None:
+def _greet(url: str, _owner: Path | None) -> None:
     print(f"listens on {url}", flush=True)  # noqa: T201 — as the command does

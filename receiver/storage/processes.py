@@ -1,0 +1,66 @@
+"""Processes that share a database: each has a number and is believed alive for a while, which it renews.
+
+A delivery that is `sending` is held by the process of that number. Once a process is believed no more, whoever looks
+first gives what it held to all; and what it still records of that counts for nothing, because nothing is its any more.
+"""
+
+from typing import Final
+
+from receiver.storage import deliveries
+from receiver.storage.database import Reader, Transaction
+
+LEASE: Final = 60_000_000
+"""Microseconds for which a process is believed."""
+RENEWED: Final = 20.0
+"""Seconds after which it says that it lives."""
+
+_LOCK: Final = ("processes",)
+"""Whoever joins, and whoever gives away what nobody holds, do not see half of each other."""
+
+
+async def join(transaction: Transaction, now: int, *, alone: bool) -> int:
+    """The number of a process that starts; one that is `alone` takes everything from those before it."""
+    await transaction.lock(_LOCK)
+    await _give_away(transaction, now, alone=alone)
+    rows = await transaction.fetch(
+        "INSERT INTO processes (started_at, alive_until) VALUES (?, ?) RETURNING number", now, now + LEASE
+    )
+    return int(rows[0][0])
+
+
+async def renew(transaction: Transaction, number: int, now: int) -> bool:
+    """False when it came too late: others hold now what was this process'."""
+    rows = await transaction.fetch(
+        "UPDATE processes SET alive_until = ? WHERE number = ? RETURNING number", now + LEASE, number
+    )
+    return bool(rows)
+
+
+async def leave(transaction: Transaction, number: int, now: int) -> None:
+    """What it may still hold is anybody's."""
+    await transaction.lock(_LOCK)
+    await transaction.fetch("DELETE FROM processes WHERE number = ?", number)
+    await deliveries.void_leases(transaction, now)
+
+
+async def take_over(transaction: Transaction, now: int) -> int:
+    """Looks after those that are believed no more; how many deliveries wait for anybody because of that."""
+    rows = await transaction.fetch("SELECT 1 FROM processes WHERE alive_until < ? LIMIT 1", now)
+    if not rows:
+        return 0
+    await transaction.lock(_LOCK)
+    return await _give_away(transaction, now, alone=False)
+
+
+async def among(reader: Reader) -> int:
+    """How many there are, the one that looks among them."""
+    ((number,),) = await reader.fetch("SELECT count(*) FROM processes")
+    return int(number)
+
+
+async def _give_away(transaction: Transaction, now: int, *, alone: bool) -> int:
+    if alone:
+        await transaction.fetch("DELETE FROM processes")
+    else:
+        await transaction.fetch("DELETE FROM processes WHERE alive_until < ?", now)
+    return await deliveries.void_leases(transaction, now)

@@ -1,0 +1,222 @@
+"""Two receivers on one PostgreSQL: each event reaches each subscriber, whichever took it and whatever becomes of it."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.delivery.dispatching import Gate, answers, in_turn
+from tests.sharing.running import group, until
+
+pytestmark = [
+    pytest.mark.usefixtures("engine"),
+    pytest.mark.parametrize("engine", ["postgres"], indirect=True),
+]
+
+
+async def test_what_either_takes_is_delivered_once(tmp_path: Path):
+    async with group(tmp_path) as it:
+        one, other = it.processes
+        path = await it.source()
+        await other.subscribe()
+        told = [(one, other)[n % 2].tell(path, vendor_message_id=f"m{n}", text="hello") for n in range(60)]
+        assert set(await asyncio.gather(*told)) == {200}
+        await it.until_states(succeeded=60)
+        assert sorted(it.heard().values()) == [1] * 60
+        holders = await it.look("SELECT DISTINCT leased_by FROM deliveries")
+        assert {number for (number,) in holders} == {one.number, other.number}
+
+
+async def test_a_message_that_reaches_both_at_once_is_one_event(tmp_path: Path):
+    async with group(tmp_path) as it:
+        path = await it.source()
+        await it.processes[0].subscribe()
+        told = [process.tell(path, vendor_message_id="m1", text="hello") for process in it.processes * 20]
+        assert set(await asyncio.gather(*told)) == {200}
+        await it.until_states(succeeded=1)
+        assert await it.look("SELECT outcome, count(*) FROM receipts GROUP BY outcome ORDER BY 2") == [
+            ("stored", 1), ("duplicate", 39),
+        ]  # fmt: skip
+
+
+async def test_a_subscription_that_was_answered_misses_nothing_that_another_process_takes_from_then_on(tmp_path: Path):
+    async with group(tmp_path) as it:
+        one, other = it.processes
+        path = await it.source()
+        for turn in range(15):
+            busy = [one.tell(path, vendor_message_id=f"before{turn}-{n}", text="x") for n in range(5)]
+            running = asyncio.gather(*busy)
+            await other.subscribe(f"s{turn}", types=["message.received"])
+            assert await one.tell(path, vendor_message_id=f"m{turn}", text="hello") == 200
+            await running
+        ids = dict(await it.look("SELECT url, id FROM subscriptions"))
+        for turn in range(15):
+            owed = await it.look(
+                """SELECT count(*) FROM events JOIN deliveries ON deliveries.event_id = events.id
+                   WHERE events.vendor_message_id = $1 AND deliveries.subscription_id = $2""",
+                f"m{turn}", ids[f"https://s{turn}.example/hook"],
+            )  # fmt: skip
+            assert owed == [(1,)]
+
+
+async def test_a_change_on_one_is_known_to_the_other_within_a_moment(tmp_path: Path):
+    async with group(tmp_path) as it:
+        one, other = it.processes
+        made = await one.subscribe()
+        await until(lambda: other.app.catalog.subscription(made["id"]) is not None)
+        await other.api("PATCH", f"/v1/subscriptions/{made['id']}", paused=True)
+        await until(lambda: one.app.catalog.subscription(made["id"]).state == "paused")  # type: ignore[union-attr]
+
+
+async def test_what_a_dead_process_held_is_taken_over(tmp_path: Path):
+    async with group(tmp_path) as it:
+        one, other = it.processes
+        path = await it.source()
+        await one.subscribe(max_concurrency=4)
+        gate = Gate()
+        it.subscribers.behaviours["a"] = gate
+        for n in range(12):
+            assert await one.tell(path, vendor_message_id=f"m{n}", text="hello") == 200
+        await it.until_states(sending=12)
+        await one.freeze()
+        await it.disbelieve(one.number)
+        it.subscribers.behaviours["a"] = answers(200)
+        other.app.sharing.heed(renew=True)
+        await it.until_states(succeeded=12)
+        assert len(it.heard()) == 12
+        numbers = await it.look("SELECT count(*), max(number) FROM attempts")
+        assert numbers == [(12, 1)]
+        gate.opened.set()  # the first process wakes up, and its attempts end
+        await until(lambda: not it.subscribers.under_way["a"])
+        assert await it.look("SELECT count(*), max(number) FROM attempts") == numbers
+        assert await it.states() == {"succeeded": 12}
+
+
+async def test_who_slept_through_its_lease_records_nothing_over_its_successor(tmp_path: Path):
+    async with group(tmp_path) as it:
+        one, other = it.processes
+        path = await it.source()
+        await one.subscribe(max_concurrency=1)
+        first = Gate(answers(500))
+        it.subscribers.behaviours["a"] = in_turn(first, answers(200))
+        assert await one.tell(path, vendor_message_id="m", text="hello") == 200
+        await it.until_states(sending=1)
+        await one.freeze()
+        await it.disbelieve(one.number)
+        other.app.sharing.heed(renew=True)
+        await it.until_states(succeeded=1)
+        first.opened.set()
+        await until(lambda: not it.subscribers.under_way["a"])
+        await asyncio.sleep(0.3)
+        assert await it.states() == {"succeeded": 1}
+        assert await it.look("SELECT number, status FROM attempts") == [(1, 200)]
+
+
+async def test_a_process_that_finds_its_lease_gone_begins_anew(tmp_path: Path):
+    async with group(tmp_path) as it:
+        one, other = it.processes
+        path = await it.source()
+        await one.subscribe(max_concurrency=2)
+        gate = Gate()
+        it.subscribers.behaviours["a"] = gate
+        for n in range(6):
+            assert await one.tell(path, vendor_message_id=f"m{n}", text="hello") == 200
+        before = one.number
+        await it.disbelieve(before)
+        other.app.sharing.heed(renew=True)
+        await until(lambda: it.heard().total() >= 3)  # the other has taken what was waiting
+        one.app.sharing.heed(renew=True)
+        await until(lambda: one.number != before)
+        gate.opened.set()
+        await it.until_states(succeeded=6)
+        assert await one.tell(path, vendor_message_id="m6", text="hello") == 200
+        await it.until_states(succeeded=7)
+
+
+async def test_a_process_that_ends_leaves_nothing_behind_that_nobody_holds(tmp_path: Path):
+    async with group(tmp_path) as it:
+        one, other = it.processes
+        path = await it.source()
+        await one.subscribe(max_concurrency=1)
+        gate = Gate()
+        it.subscribers.behaviours["a"] = gate
+        for n in range(5):
+            assert await one.tell(path, vendor_message_id=f"m{n}", text="hello") == 200
+        closing = asyncio.create_task(it.processes.pop(0).stack.aclose())
+        await asyncio.sleep(0.2)
+        gate.opened.set()
+        await closing
+        assert await it.look("SELECT number FROM processes") == [(other.number,)]
+        await it.until_states(succeeded=5)
+
+
+async def test_limits_are_divided(tmp_path: Path):
+    async with group(tmp_path) as it:
+        one, other = it.processes
+        made = await one.subscribe(max_concurrency=8, rate_per_second=10)
+        await until(lambda: other.app._lanes.get(made["id"]) is not None)
+        for process in it.processes:
+            process.app.sharing.heed(renew=True)
+        await until(lambda: [process.app._lanes.get(made["id"]).most for process in it.processes] == [4, 4])  # type: ignore[union-attr]
+        await it.processes.pop().stack.aclose()
+        one.app.sharing.heed(renew=True)
+        await until(lambda: one.app._lanes.get(made["id"]).most == 8)  # type: ignore[union-attr]
+
+
+async def test_a_conversation_keeps_its_order_whoever_takes_its_messages(tmp_path: Path):
+    async with group(tmp_path) as it:
+        path = await it.source()
+        await it.processes[0].subscribe(ordered="conversation", max_concurrency=8)
+
+        async def talk(person: int) -> None:
+            for n in range(12):
+                process = it.processes[(n + person) % 2]
+                words = {"from": f"44770090010{person}", "to": "447700900999", "text": f"{n}"}
+                assert await process.tell(path, vendor_message_id=f"{person}-{n}", **words) == 200
+
+        await asyncio.gather(*(talk(person) for person in range(5)))
+        await it.until_states(succeeded=60)
+        rows = await it.look(
+            """SELECT events.from_address, events.vendor_message_id, attempts.started_at FROM attempts
+               JOIN deliveries ON deliveries.id = attempts.delivery_id JOIN events ON events.id = deliveries.event_id
+               ORDER BY attempts.started_at"""
+        )
+        order: dict[str, list[str]] = {}
+        for person, name, _ in rows:
+            order.setdefault(person, []).append(name.partition("-")[2])
+        assert list(order.values()) == [[str(n) for n in range(12)]] * 5
+
+
+async def test_a_job_runs_once_and_a_new_subscription_is_led_through_the_log_without_a_gap(tmp_path: Path):
+    async with group(tmp_path) as it:
+        one, other = it.processes
+        path = await it.source()
+        for n in range(30):
+            assert await one.tell(path, vendor_message_id=f"old{n}", text="hello") == 200
+
+        async def go_on() -> None:
+            for n in range(40):
+                await (one, other)[n % 2].tell(path, vendor_message_id=f"new{n}", text="hello")
+
+        going_on = asyncio.create_task(go_on())
+        await other.subscribe(start="2020-01-01T00:00:00Z", types=["message.received"])
+        await going_on
+        await it.until_states(succeeded=70)
+        assert sorted(it.heard().values()) == [1] * 70
+        assert await it.look("SELECT state, count(*) FROM jobs GROUP BY state") == [("done", 1)]
+
+
+async def test_one_health_of_a_subscription_for_all(tmp_path: Path):
+    async with group(tmp_path) as it:
+        one, other = it.processes
+        path = await it.source()
+        made = await one.subscribe(types=["message.received"], retry_schedule=[3600])
+        it.subscribers.behaviours["a"] = in_turn(*[answers(500)] * 6, answers(200))
+        for n in range(6):
+            assert await it.processes[n % 2].tell(path, vendor_message_id=f"m{n}", text="hello") == 200
+            await it.until_states(retrying=n + 1)
+        ((health,),) = await it.look("SELECT health FROM subscriptions WHERE id = $1", made["id"])
+        assert '"failures":6' in health
+        await other.tell(path, vendor_message_id="m6", text="hello")
+        await it.until_states(retrying=6, succeeded=1)
+        assert await it.look("SELECT health FROM subscriptions WHERE id = $1", made["id"]) == [(None,)]
