@@ -71,6 +71,13 @@ async def horizon(reader: Reader) -> int:
     return int(seq)
 
 
+async def last_id(reader: Reader) -> str | None:
+    """The greatest id of an event."""
+    rows = await reader.fetch("SELECT max(id) FROM events")
+    newest: str | None = rows[0][0]
+    return newest
+
+
 async def newest_id(reader: Reader) -> str | None:
     """The id of any kind that was made last: deliveries and messages are given theirs after their event's."""
     rows = await reader.fetch(

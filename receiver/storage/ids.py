@@ -42,6 +42,13 @@ class Ids:
         if newest is not None:
             self._begin(max(self._last, _number(newest.partition("_")[2][:10])) + 1)
 
+    def follow(self, newest: str | None) -> None:
+        """The next ids are greater than `newest`, which another process made, however its clock goes."""
+        if newest is not None:
+            millisecond = _number(newest.partition("_")[2][:10])
+            if millisecond >= max(self._last, self._clock() // 1000):
+                self._begin(millisecond + 1)
+
     def _begin(self, millisecond: int) -> None:
         self._last = millisecond
         self._count = 0

@@ -95,6 +95,8 @@ class Recorder:
     async def record(self, transaction: Transaction, recordings: Sequence[Recording]) -> Sequence[Recorded]:
         """One result a recording, in order. The order of the batch is the order of the log."""
         now = self._clock()
+        if transaction.engine != "sqlite":
+            self._ids.follow(await events.last_id(transaction))
         seen = self._catalog.look(transaction)
         results = [recording.begin() for recording in recordings]
         pending = self._pending(recordings, results)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from receiver.storage.ids import Ids
+from receiver.storage.ids import Ids, first_id
 
 SHAPE = re.compile(r"evt_[0-9a-hjkmnp-tv-z]{26}")
 MILLISECOND = 1_000
@@ -71,3 +71,28 @@ def test_a_seed_never_lowers_what_was_made(older: str | None):
 def test_kinds_share_one_row():
     ids = Ids(clock(NOW), counted())
     assert ids.new("msg").removeprefix("msg_") < ids.new("evt").removeprefix("evt_")
+
+
+def test_ids_follow_those_of_another_process_whose_clock_is_ahead():
+    ours, theirs = Ids(lambda: 1_000_000, bytes), Ids(lambda: 5_000_000, bytes)
+    ours.follow(None)
+    before = ours.new("evt")
+    ours.follow(before)
+    newest = theirs.new("evt")
+    ours.follow(newest)
+    assert before < newest < ours.new("evt")
+    theirs.follow(ours.new("evt"))
+    assert ours.new("evt") < theirs.new("evt")
+
+
+def test_an_id_of_before_leaves_the_others_as_they_are():
+    ids = Ids(lambda: 5_000_000, bytes)
+    old = Ids(lambda: 1_000_000, bytes).new("evt")
+    first = ids.new("evt")
+    ids.follow(old)
+    assert ids.new("evt")[:26] == first[:26]
+
+
+def test_a_moment_divides_the_ids_before_it_from_those_after():
+    before, after = Ids(lambda: 999_999, bytes).new("evt"), Ids(lambda: 1_000_000, bytes).new("evt")
+    assert before < first_id("evt", 1_000_000) < after
