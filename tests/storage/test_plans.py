@@ -96,7 +96,7 @@ async def test_every_filter_of_the_api(tmp_path: Path):
             await events.get(it, "evt_00000009")
             await events.last_id(it)
             for given in ({"subscription": "sub_7"}, {"event": "evt_00000400"}, {"state": "dead"}, {}):
-                await deliveries.page(it, **given, limit=50)  # type: ignore[arg-type]
+                await deliveries.page(it, **given, limit=50)
             await deliveries.page(it, subscription="sub_0", state="waiting", limit=50)
             for source, outcome in ((None, None), ("src_7", None), (None, "quarantined")):
                 await receipts.page(it, source=source, outcome=outcome, since=None, before=None, limit=50)
