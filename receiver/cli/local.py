@@ -11,6 +11,7 @@ import uvloop
 from receiver import __version__
 from receiver.app import App, create_app, unix_micros
 from receiver.cli.failure import Failure, cannot_start, told
+from receiver.cli.move import move
 from receiver.cli.options import as_json, configured
 from receiver.cli.output import indented, record, show_json
 from receiver.cli.reach import settings_of
@@ -78,9 +79,16 @@ def demo(*, once: bool) -> None:
 
 
 @click.command()
+@click.option("--from", "source", metavar="URL", help="Move everything from this SQLite database …")
+@click.option("--to", "target", metavar="URL", help="… to this PostgreSQL, and compare both.")
 @configured
-def migrate(config: Path | None) -> None:
+def migrate(config: Path | None, /, source: str | None, target: str | None) -> None:
     """Bring the database's schema up to date; no receiver may have it as its own."""
+    if (source is None) != (target is None):
+        raise click.UsageError("--from and --to go together")
+    if source is not None and target is not None:
+        move(source, target)
+        return
     settings = settings_of(config)
     with told():
         applied = asyncio.run(_migrated(settings))

@@ -83,6 +83,10 @@ class Sharing:
         now = self._monotonic()
         if self._lanes.open and now - self._renewed >= processes.RENEWED:
             await self._renew(now)
+        taken, among = await self._batch.write(self._look_after_others)
+        if taken:
+            log("lease.taken_over", level="warning", deliveries=taken)
+        self._lanes.divide(among)
         if now - self._prepared >= _PARTITIONED:
             await self._batch.write(lambda transaction: partitions.prepare(transaction, self._clock()))
             self._prepared = now
@@ -102,10 +106,6 @@ class Sharing:
             await self._lost()
         self._renewed = now
         self._lanes.believed_until = now + processes.LEASE / 1e6
-        taken, among = await self._batch.write(self._look_after_others)
-        if taken:
-            log("lease.taken_over", level="warning", deliveries=taken)
-        self._lanes.divide(among)
 
     async def _look_after_others(self, transaction: Transaction) -> tuple[int, int]:
         taken = await processes.take_over(transaction, self._clock())

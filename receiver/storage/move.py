@@ -1,0 +1,188 @@
+"""`receiver migrate --from … --to …`: everything of one database into another, empty one, of the other engine.
+
+Table by table in stretches of rows, each with how far it got in one transaction, so that one that was cut off goes on.
+In the end both are read once more, and must have the same rows.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final, LiteralString
+
+from receiver.storage import deliveries, partitions
+from receiver.storage.database import CannotStart, Database, Reader, Row, StorageError, Transaction
+
+STRETCH: Final = 1_000
+
+Progress = Callable[[str, int, int], None]
+"""Hears of a table how many rows of how many are done."""
+
+TABLES: Final[Mapping[LiteralString, tuple[LiteralString, ...]]] = {
+    "sources": ("id",), "subscriptions": ("id",), "keys": ("id",), "jobs": ("id",),
+    "opt_outs": ("source_id", "number", "scope", "sender"),
+    "identities": ("key",), "messages": ("id",), "receipts": ("id",), "events": ("seq",), "deliveries": ("id",),
+    "attempts": ("delivery_id", "number"),
+}  # fmt: skip
+"""Every table that is moved, by what it is walked; `catalog`, `migrations` and `processes` are each database's own."""
+OWN: Final = frozenset({"catalog", "migrations", "processes", "moves"})
+
+_MOVES: LiteralString = "CREATE TABLE IF NOT EXISTS moves (name TEXT PRIMARY KEY, done BIGINT NOT NULL, position TEXT)"
+
+
+class NotMoved(StorageError):
+    """The message says why. What was moved stays, and the same call goes on behind it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moved:
+    """One table: its rows, and the hash of all of them, the same in both."""
+
+    table: str
+    rows: int
+    hash: str
+
+
+async def move(source: Database, target: Database, now: int, progress: Progress) -> Sequence[Moved]:
+    """Raises NotMoved; CannotStart when the target holds anything else. Nobody else may be writing to either."""
+    async with source.writing() as transaction:
+        await transaction.fetch("DELETE FROM processes")
+        await deliveries.void_leases(transaction, now)  # whoever held them there is nobody here
+    columns = await _columns(source)
+    await _begin(source, target, now)
+    for table, key in TABLES.items():
+        await _move_table(source, target, table, key, columns[table], progress)
+    async with target.writing() as transaction:
+        await _adjust(transaction, now)
+    found = [await _compare(source, target, table, key, columns[table], progress) for table, key in TABLES.items()]
+    async with target.writing() as transaction:
+        await transaction.script("DROP TABLE moves")
+    return found
+
+
+async def _columns(source: Database) -> Mapping[str, tuple[LiteralString, ...]]:
+    async with source.reading() as reader:
+        names: dict[str, tuple[LiteralString, ...]] = {}
+        for (table,) in await reader.fetch(_TABLES[reader.engine]):
+            rows = await reader.fetch(_COLUMNS[reader.engine], table)
+            names[table] = tuple(name for (name,) in rows)  # ours, by the migrations
+    unknown = names.keys() - TABLES.keys() - OWN
+    if unknown:
+        raise NotMoved(f"nobody said how to move {', '.join(sorted(unknown))}")
+    return names
+
+
+_TABLES: Mapping[str, LiteralString] = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'",
+    "postgres": """SELECT relname::text FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition
+                   AND relnamespace = current_schema()::regnamespace""",
+}
+_COLUMNS: Mapping[str, LiteralString] = {
+    "sqlite": "SELECT name FROM pragma_table_info(?) ORDER BY name",
+    "postgres": """SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass(?) AND attnum > 0
+                   AND NOT attisdropped ORDER BY attname::text COLLATE "C\"""",
+}
+
+
+async def _begin(source: Database, target: Database, now: int) -> None:
+    """The target is empty, or was begun with; a week's rows find its part there."""
+    async with target.writing() as transaction:
+        begun = await _exists(transaction)
+        await transaction.fetch(_MOVES)
+        for table in () if begun else TABLES:
+            if await transaction.fetch(f"SELECT 1 FROM {table} LIMIT 1"):
+                raise CannotStart(f"the target is not empty: it has {table}")
+    async with source.reading() as reader:
+        ((first,),) = await reader.fetch("SELECT min(received_at) FROM receipts")
+    for moment in range(first if first is not None else now, now, partitions.WEEK):
+        async with target.writing() as transaction:
+            await partitions.prepare(transaction, moment)
+
+
+async def _exists(transaction: Transaction) -> bool:
+    found = await transaction.fetch(_TABLES[transaction.engine])
+    return ("moves",) in found
+
+
+async def _move_table(
+    source: Database, target: Database, table: LiteralString, key: Sequence[LiteralString],
+    columns: Sequence[LiteralString], progress: Progress,
+) -> None:  # fmt: skip
+    async with source.reading() as reader:
+        ((total,),) = await reader.fetch(f"SELECT count(*) FROM {table}")
+        ((begun, done),) = await _place(target, table)
+        last = await _last(reader, table, key, done) if begun else None
+    listed: LiteralString = ", ".join(columns)
+    while True:
+        async with source.reading() as reader:
+            rows = await _stretch(reader, table, key, listed, last)
+        if not rows:
+            return
+        done += len(rows)
+        last = _key(rows[-1], key, columns)
+        async with target.writing() as transaction:
+            transaction.later(f"INSERT INTO {table} ({listed})", rows)
+            await transaction.fetch("UPDATE moves SET done = ? WHERE name = ?", done, table)
+        progress(table, done, total)
+
+
+async def _place(target: Database, table: str) -> Sequence[Row]:
+    async with target.writing() as transaction:
+        await transaction.fetch("INSERT INTO moves (name, done) VALUES (?, 0) ON CONFLICT (name) DO NOTHING", table)
+        return await transaction.fetch("SELECT done > 0, done FROM moves WHERE name = ?", table)
+
+
+async def _last(reader: Reader, table: LiteralString, key: Sequence[LiteralString], done: int) -> Row:
+    listed: LiteralString = ", ".join(key)
+    (row,) = await reader.fetch(f"SELECT {listed} FROM {table} ORDER BY {listed} LIMIT 1 OFFSET ?", done - 1)
+    return row
+
+
+async def _stretch(
+    reader: Reader, table: LiteralString, key: Sequence[LiteralString], listed: LiteralString, last: Row | None
+) -> Sequence[Row]:
+    order: LiteralString = ", ".join(key)
+    if last is None:
+        return await reader.fetch(f"SELECT {listed} FROM {table} ORDER BY {order} LIMIT ?", STRETCH)
+    marks: LiteralString = ", ".join(["?"] * len(key))
+    return await reader.fetch(
+        f"SELECT {listed} FROM {table} WHERE ({order}) > ({marks}) ORDER BY {order} LIMIT ?", *last, STRETCH
+    )
+
+
+def _key(row: Row, key: Sequence[str], columns: Sequence[str]) -> Row:
+    return tuple(row[columns.index(name)] for name in key)
+
+
+async def _adjust(transaction: Transaction, now: int) -> None:
+    """Positions go on behind the last one, and whoever has looked at the catalog looks again."""
+    if transaction.engine == "postgres":
+        await transaction.fetch("SELECT setval('events_seq', max(seq)) FROM events HAVING count(*) > 0")
+    await transaction.fetch("UPDATE catalog SET version = CASE WHEN version < ? THEN ? ELSE version + 1 END", now, now)
+
+
+async def _compare(
+    source: Database, target: Database, table: LiteralString, key: Sequence[LiteralString],
+    columns: Sequence[LiteralString], progress: Progress,
+) -> Moved:  # fmt: skip
+    ours = await _hash(source, table, key, columns, progress)
+    theirs = await _hash(target, table, key, columns, progress)
+    if ours != theirs:
+        raise NotMoved(f"{table}: {theirs.rows} rows are not the {ours.rows} that there were; was something writing?")
+    return ours
+
+
+async def _hash(
+    database: Database, table: LiteralString, key: Sequence[LiteralString], columns: Sequence[LiteralString],
+    progress: Progress,
+) -> Moved:  # fmt: skip
+    listed: LiteralString = ", ".join(columns)
+    digest, done, last = blake2b(digest_size=16), 0, None
+    while True:
+        async with database.reading() as reader:
+            rows = await _stretch(reader, table, key, listed, last)
+        if not rows:
+            return Moved(table, done, digest.hexdigest())
+        for row in rows:
+            digest.update(repr(row).encode("utf-8", "surrogatepass"))
+        done, last = done + len(rows), _key(rows[-1], key, columns)
+        progress(f"{table}, checked", done, done)
