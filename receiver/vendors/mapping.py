@@ -1,7 +1,7 @@
 """Requests whose names the customer chose, read by declaration: the step between `Fields` and a draft.
 
 `generic`, `sendsms`, `isendpro` and `mobtexting` share it. What decides (status, text, ids, numbers) must be text,
-else BadPayload; a side value of an odd form (price, segments, part, channel) is null and stays in `extra`.
+else BadPayload; a side value of an odd form (price, segments, part, channel, time) is null and stays in `extra`.
 """
 
 import re
@@ -106,7 +106,7 @@ def _consent_changed(named: Named, options: MappedOptions) -> ConsentChanged:
         number=number,
         sender=_party(named, "to", options, besides="from"),
         channel=_channel(named, options),
-        keyword=named.text("keyword"),
+        keyword=named.aside("keyword"),
         vendor_id=named.text("vendor_message_id"),
         occurred_at=_time(named, options, "occurred_at", "sent_at"),
         flags=named.flags,
@@ -119,7 +119,7 @@ def _reported(named: Named, options: MappedOptions, word: str | None) -> Reporte
         raise BadPayload(f"{named.vendor_name('status')}: the template's placeholder came back as it is")
     status, final, reason = options.verdicts.get(word or "", ("unknown", False, None))
     to = _party(named, "to", options)
-    part = ReportPart(id=named.text("part_id"), number=named.number("part_number"), total=named.number("part_total"))
+    part = ReportPart(id=named.aside("part_id"), number=named.number("part_number"), total=named.number("part_total"))
     return Reported(
         status=status,
         final=final,
@@ -132,8 +132,8 @@ def _reported(named: Named, options: MappedOptions, word: str | None) -> Reporte
         from_=_party(named, "from", options, besides="to"),
         to=to,
         vendor_status=word,
-        vendor_code=named.text("vendor_code"),
-        vendor_description=named.text("vendor_description"),
+        vendor_code=named.aside("vendor_code"),
+        vendor_description=named.aside("vendor_description"),
         occurred_at=_time(named, options, "occurred_at"),
         sequence=named.matching("sequence", _SEQUENCE),
         segments=named.number("segments"),
@@ -159,7 +159,7 @@ def _received(named: Named, options: MappedOptions) -> Received:
         media=media,
         segments=named.number("segments"),
         part=_inbound_part(named),
-        keyword=named.text("keyword"),
+        keyword=named.aside("keyword"),
         client_reference=named.text("client_reference"),
         price=_price(named),
         network=_network(named),
@@ -189,7 +189,7 @@ def _media(named: Named) -> Sequence[Media]:
 
 
 def _channel(named: Named, options: MappedOptions, otherwise: str = "sms") -> str | None:
-    word = named.text("channel")
+    word = named.aside("channel")
     if word is None:
         return otherwise
     channel = options.CHANNELS.get(word, word.lower())
@@ -200,7 +200,7 @@ def _channel(named: Named, options: MappedOptions, otherwise: str = "sms") -> st
 
 
 def _inbound_part(named: Named) -> InboundPart | None:
-    reference = named.text("part_reference")
+    reference = named.aside("part_reference")
     number, total = named.number("part_number"), named.number("part_total")
     if reference and number and total and number <= total <= MAX_PARTS:
         return InboundPart(reference=reference, number=number, total=total) if total > 1 else None
@@ -214,14 +214,14 @@ def _price(named: Named) -> Price | None:
 
 
 def _network(named: Named) -> Network | None:
-    network = Network(mcc=named.text("mcc"), mnc=named.text("mnc"), name=named.text("network_name"))
+    network = Network(mcc=named.aside("mcc"), mnc=named.aside("mnc"), name=named.aside("network_name"))
     return network if network != Network() else None
 
 
 def _time(named: Named, options: MappedOptions, *ours: str) -> int | None:
     """The first of our names that the vendor sent; a time that cannot be trusted stays in `extra`."""
     for name in ours:
-        text = named.text(name)
+        text = named.aside(name)
         if text is not None:
             found = options.moment(text)
             if found is None:

@@ -267,12 +267,26 @@ def test_a_message_takes_either_time() -> None:
         ("permanent", "perhaps", "permanent"),
         ("channel", "7", "channel"),
         ("sequence", "9" * 19, "sequence"),
+        ("segments", [2], "segments"),
+        ("price", {"amount": "1.20"}, "price"),
+        ("permanent", {"value": True}, "permanent"),
+        ("occurred_at", {"unix": 1795186023}, "occurred_at"),
+        ("vendor_code", [30003], "vendor_code"),
+        ("vendor_description", {"en": "Absent"}, "vendor_description"),
+        ("mcc", [234], "network"),
+        ("part_number", {"of": 2}, "part"),
     ],
 )
 def test_a_side_value_of_an_odd_form_costs_nothing_else(name: str, value: object, where: str) -> None:
     got = one({"status": "x", name: value})
     assert getattr(got, where) is None
     assert got.extra == ({} if value == 0 else {name: value})
+
+
+@pytest.mark.parametrize("name", ["vendor_message_id", "client_reference", "to", "status"])
+def test_what_decides_must_be_text(name: str) -> None:
+    with pytest.raises(BadPayload, match=f"{name}: text is due, a list came"):
+        one({"status": "x", name: ["1"]})
 
 
 def test_a_currency_that_is_no_iso_code_is_the_vendors_credits() -> None:
