@@ -35,7 +35,8 @@ _AMOUNT = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _CHANNEL = re.compile(r"[a-z][a-z0-9_-]{1,31}")
 _SEQUENCE = re.compile(r"[0-9]{1,18}|(?![0-9]+$)[!-~]{1,64}")
-_UNREPLACED = re.compile(r"%[a-zA-Z]|@?\{\{?[\w .]+\}\}?")
+_UNREPLACED = re.compile(r"%[a-zA-Z]|@?\{\{?[\w .]+\}\}?|YOUR_ID")
+"""What templates hold where a vendor, or the customer, is to put a value."""
 _BETWEEN_NUMBERS = re.compile(r"[,;]")
 
 
@@ -57,7 +58,7 @@ def read(fields: Fields, options: MappedOptions, names: Mapping[str, Names] | No
         return _reported(named, options, status)
     if named.has("text") or named.has("media_url"):
         return _received(named, options)
-    if options.REFERENCE_MEANS_REPORT and named.text("client_reference") is not None:
+    if options.REFERENCE_MEANS_REPORT and _named_by(named, "client_reference") is not None:
         return _reported(named, options, None)
     raise BadPayload("status, text, opt_out: none of them came under the names they have here")
 
@@ -107,7 +108,7 @@ def _consent_changed(named: Named, options: MappedOptions) -> ConsentChanged:
         sender=_party(named, "to", options, besides="from"),
         channel=_channel(named, options),
         keyword=named.aside("keyword"),
-        vendor_id=named.text("vendor_message_id"),
+        vendor_id=_named_by(named, "vendor_message_id"),
         occurred_at=_time(named, options, "occurred_at", "sent_at"),
         flags=named.flags,
         extra=named.rest(),
@@ -125,9 +126,9 @@ def _reported(named: Named, options: MappedOptions, word: str | None) -> Reporte
         final=final,
         reason=reason,
         permanent=named.boolean("permanent"),
-        vendor_message_id=named.text("vendor_message_id"),
-        client_reference=named.text("client_reference"),
-        batch_id=named.text("batch_id"),
+        vendor_message_id=_named_by(named, "vendor_message_id"),
+        client_reference=_named_by(named, "client_reference"),
+        batch_id=_named_by(named, "batch_id"),
         channel=_channel(named, options),
         from_=_party(named, "from", options, besides="to"),
         to=to,
@@ -150,7 +151,7 @@ def _received(named: Named, options: MappedOptions) -> Received:
     text = named.words("text") or ""
     media = _media(named)
     return Received(
-        vendor_message_id=named.text("vendor_message_id"),
+        vendor_message_id=_named_by(named, "vendor_message_id"),
         channel=_channel(named, options, "mms" if media else "sms"),
         from_=_party(named, "from", options),
         to=_party(named, "to", options, besides="from"),
@@ -160,13 +161,22 @@ def _received(named: Named, options: MappedOptions) -> Received:
         segments=named.number("segments"),
         part=_inbound_part(named),
         keyword=named.aside("keyword"),
-        client_reference=named.text("client_reference"),
+        client_reference=_named_by(named, "client_reference"),
         price=_price(named),
         network=_network(named),
         sent_at=_time(named, options, "sent_at", "occurred_at"),
         flags=named.flags,
         extra=named.rest(),
     )
+
+
+def _named_by(named: Named, ours: str) -> str | None:
+    """An id; a template's placeholder is none, for it is the same in every request and would make them one."""
+    text = named.text(ours)
+    if text is None or not _UNREPLACED.fullmatch(text):
+        return text
+    named.unread(ours)
+    return None
 
 
 def _party(named: Named, ours: str, options: MappedOptions, besides: str | None = None) -> Party | None:

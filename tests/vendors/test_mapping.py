@@ -225,6 +225,20 @@ def test_a_placeholder_that_came_back_is_not_a_status(raw: str) -> None:
         one({"dlr": raw}, {"status": "dlr"})
 
 
+@pytest.mark.parametrize("ours", ["vendor_message_id", "client_reference", "batch_id"])
+@pytest.mark.parametrize("raw", ["%d", "{id}", "{{id}}", "@{{ id }}", "YOUR_ID"])
+def test_a_placeholder_that_came_back_names_no_message(ours: str, raw: str) -> None:
+    """It is the same in every request: all of them would be about one message, and repeats of each other."""
+    got = one({"status": "delivered", ours: raw})
+    assert getattr(got, ours) is None
+    assert got.extra == {ours: raw}
+
+
+@pytest.mark.parametrize("reference", ["{3F2504E0-4F89-11D3-9A0C-0305E82C3301}", "50%discount", "a{b}", "{}"])
+def test_a_reference_with_braces_or_percent_signs_is_one(reference: str) -> None:
+    assert one({"status": "x", "client_reference": reference}).client_reference == reference
+
+
 @pytest.mark.parametrize(
     ("form", "text", "at"),
     [
