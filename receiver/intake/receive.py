@@ -42,7 +42,6 @@ _RETRY_AFTER = ((b"retry-after", b"5"),)
 _TOO_LARGE_OR_SLOW = frozenset({408, 413})
 _UNPROVEN = frozenset({401, 403, 404})
 """Of an address that no source has, or without the proof that its source asks for."""
-_BODIES = frozenset({"POST", "PUT", "PATCH"})
 
 
 class Doors(Protocol):

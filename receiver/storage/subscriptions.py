@@ -74,9 +74,6 @@ class Subscription:
         """Whether its `types` name the type; the matcher looks at the rest."""
         return self._typed(event_type, {})
 
-    def signing_secrets(self, now: int) -> Sequence[str]:
-        return [item.value for item in self.secrets if item.expires_at is None or item.expires_at > now]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Backlog:

@@ -205,10 +205,13 @@ async def test_a_rotated_secret_signs_beside_the_old_one_for_the_overlap(tmp_pat
         assert rotated["secret"] != made["secret"]
         row = await stored(api, made["id"])
         now = from_text(rotated["updated_at"])
-        assert row.signing_secrets(now + 3_599_000_000) == [rotated["secret"], made["secret"]]
-        assert row.signing_secrets(now + 3_601_000_000) == [rotated["secret"]]
+        assert [item.value for item in row.secrets] == [rotated["secret"], made["secret"]]
+        assert [item.expires_at for item in row.secrets] == [None, now + 3_600_000_000]
         cut = (await api.client.post(path, json={"overlap_seconds": 0})).json()
-        assert (await stored(api, made["id"])).signing_secrets(now) == [cut["secret"]]
+        row = await stored(api, made["id"])
+        assert [item.value for item in row.secrets if item.expires_at is None or item.expires_at > now] == [
+            cut["secret"]
+        ]
 
 
 async def test_a_rotation_overlaps_by_a_day_and_never_lengthens_what_was_granted(tmp_path: Path):
