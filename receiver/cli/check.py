@@ -203,4 +203,5 @@ def _subscription_problems(row: Subscription, guard: Guard) -> Iterator[tuple[Le
     if row.url[:5].lower() == "http:":
         yield "warning", "its URL is http: whoever is on the way can read the messages"
     if row.state == "disabled":
-        yield "warning", f"is disabled: receiver subscription resume {row.id}; what is held: receiver deliveries retry"
+        command = "receiver subscription"
+        yield "warning", f"is disabled: {command} resume {row.id}; what is held: {command} recover {row.id}"

@@ -179,6 +179,13 @@ async def test_a_source_that_cannot_be_is_refused_with_its_place(tmp_path: Path,
         assert (await api.client.get("/v1/sources")).json()["data"] == []
 
 
+async def test_what_is_due_is_said_in_words_of_json(tmp_path: Path):
+    async with running_api(tmp_path) as api:
+        body = {"vendor": "generic", "options": {"allow": "10.0.0.0/8"}}
+        errors = (await api.client.post("/v1/sources", json=body)).json()["errors"]
+        assert errors == [{"pointer": "/options/allow", "detail": "Input should be a valid list"}]
+
+
 async def test_everything_that_is_wrong_is_told_at_once_and_never_a_value(tmp_path: Path):
     async with running_api(tmp_path) as api:
         body = {

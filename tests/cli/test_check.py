@@ -55,7 +55,10 @@ def of_subscription(row: Subscription):
 def test_a_subscription_is_judged():
     assert of_subscription(HOOK) == [("ok", "active")]
     assert of_subscription(replace(HOOK, state="paused")) == [("ok", "paused")]
-    assert of_subscription(replace(HOOK, state="disabled")) == [("warning", "is disabled: receiver subscrip")]
+    [disabled] = subscription_findings([replace(HOOK, state="disabled")], Guard())
+    assert disabled.text == (
+        "is disabled: receiver subscription resume sub_1; what is held: receiver subscription recover sub_1"
+    )
     assert of_subscription(replace(HOOK, url="http://10.0.0.1/")) == [
         ("error", "nothing can be delivered: 10.0"),
         ("warning", "its URL is http: whoever is on"),
