@@ -375,3 +375,22 @@ async def test_there_is_an_end_to_the_number_of_subscriptions_even_for_many_at_o
         assert (
             orjson.loads(refused.content)["errors"][0]["detail"] == "there are 10000 subscriptions, which is the limit"
         )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({"statuses": ["delivered", "DELIVERED"]}, ["/filter/statuses/1"]),
+        ({"vendors": ["Twilio", "twilio"], "statuses": ["done"]}, ["/filter/vendors/0", "/filter/statuses/0"]),
+    ],
+)
+async def test_a_filter_that_no_event_could_pass_is_refused(tmp_path: Path, wanted, expected):
+    async with running_api(tmp_path) as api:
+        body = {"url": "https://hooks.example.com/", "filter": wanted}
+        assert pointers(await api.client.post("/v1/subscriptions", json=body)) == expected
+        made = await api.make_subscription()
+        answer = await api.client.patch(f"/v1/subscriptions/{made['id']}", json={"filter": wanted})
+        assert pointers(answer) == expected
+        good = {"vendors": ["twilio"], "statuses": ["read", "canceled"]}
+        answer = await api.client.patch(f"/v1/subscriptions/{made['id']}", json={"filter": good})
+        assert (answer.status_code, answer.json()["filter"]["statuses"]) == (200, ["read", "canceled"])
