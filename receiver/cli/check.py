@@ -199,7 +199,7 @@ def _subscription_problems(row: Subscription, guard: Guard) -> Iterator[tuple[Le
     try:
         check_url(row.url, guard)
     except BadDestination as error:
-        yield "error", f"nothing can be delivered: {error}"
+        yield "error", f"nothing can be delivered with these settings: {error}"
     if row.url[:5].lower() == "http:":
         yield "warning", "its URL is http: whoever is on the way can read the messages"
     if row.state == "disabled":

@@ -60,7 +60,7 @@ def test_a_subscription_is_judged():
         "is disabled: receiver subscription resume sub_1; what is held: receiver subscription recover sub_1"
     )
     assert of_subscription(replace(HOOK, url="http://10.0.0.1/")) == [
-        ("error", "nothing can be delivered: 10.0"),
+        ("error", "nothing can be delivered with "),
         ("warning", "its URL is http: whoever is on"),
     ]
 
