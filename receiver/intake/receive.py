@@ -49,6 +49,8 @@ class Doors(Protocol):
 
     def door(self, token: str) -> Door | None: ...
 
+    def shut(self, token: str) -> bool: ...
+
 
 class Count(Protocol):
     def __call__(self, name: str, /, **labels: str) -> None: ...
@@ -164,7 +166,10 @@ class Intake:
         steps = [step for step in raw_path.split(b"/") if step]
         if len(steps) < 3 or steps[-3] != b"in" or (len(steps) > 3 and tuple(steps[:-3]) != self.prefix):
             raise Refusal(404, "unknown address")
-        door = self.doors.door(steps[-1].decode("latin-1"))
+        last = steps[-1].decode("latin-1")
+        door = self.doors.door(last)
+        if door is None and self.doors.shut(last):
+            raise Refusal(503, "this version cannot read the source", _RETRY_AFTER)
         if door is None or door.vendor.name != steps[-2].decode("latin-1"):
             raise Refusal(404, "unknown address")
         return door

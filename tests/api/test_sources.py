@@ -234,6 +234,20 @@ async def test_no_warning_about_the_public_url_once_it_is_set(tmp_path: Path):
         assert (await api.make_source(vendor="twilio", credentials={"auth_token": "t"}))["warnings"] == []
 
 
+async def test_a_source_with_options_that_this_version_does_not_take_is_shown_and_can_be_mended(tmp_path: Path):
+    async with running_api(tmp_path) as api:
+        made = await api.make_source(vendor="generic")
+        async with api.database.writing() as transaction:
+            await transaction.fetch("UPDATE sources SET options = ?", '{"timezone": "Mars/Olympus"}')
+        [found] = (await api.client.get("/v1/sources")).json()["data"]
+        assert (found["options"], found["setup"]) == ({}, {})
+        assert "options that this version does not take" in found["warnings"][0]
+        path = f"/v1/sources/{made['id']}"
+        assert pointers(await api.client.patch(path, json={"name": "x"})) == ["/options/timezone"]
+        mended = (await api.client.patch(path, json={"options": {"timezone": "Etc/UTC"}})).json()
+        assert (mended["options"]["timezone"], mended["warnings"][0][:4]) == ("Etc/UTC", "Only")
+
+
 async def test_a_source_of_a_vendor_that_this_version_lacks_is_shown_with_a_warning(tmp_path: Path):
     async with running_api(tmp_path) as api:
         made = await api.make_source(vendor="generic", credentials={"secret": "s"})

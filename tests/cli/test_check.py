@@ -41,7 +41,7 @@ def test_a_source_is_judged():
     assert of_source(replace(TWILIO, credentials={}))[0] == ("error", "the credential auth_token is missing: th")
     assert of_source(replace(TWILIO, vendor="nobody")) == [("error", "this version does not know the vendor no")]
     assert of_source(replace(TWILIO, options={"color": "red"})) == [
-        ("error", "options that this version does not take:")
+        ("error", "options that this version does not take,")
     ]
     bare = replace(TWILIO, vendor="sendsms", credentials={})
     assert of_source(bare) == [("warning", "only the secret in its URL proves a requ")]
