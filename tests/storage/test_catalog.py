@@ -4,13 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import pytest
 
 from receiver.storage import sources, subscriptions
 from receiver.storage.catalog import Catalog
-from receiver.storage.database import Unavailable
+from receiver.storage.database import CannotStart, Unavailable
 from receiver.vendors import contract
 from tests.storage.making import MOMENT, a_source, a_subscription, saved
 from tests.storage.opening import opened
@@ -50,6 +50,17 @@ async def test_a_source_that_this_version_cannot_read_is_no_reason_not_to_start(
         catalog = await refreshed(database)
         assert [source.id for source in catalog.sources] == ["src_2"]
         assert [catalog.shut(token) for token in ("token-1", "token-2", "token-3")] == [True, False, False]
+
+
+@pytest.mark.parametrize("change", ["format = 'of-the-future'", """filter = '{"of_the_future": 1}'"""])
+async def test_a_subscription_of_another_version_ends_the_start_with_its_id(tmp_path: Path, change: LiteralString):
+    """Nobody here could say what it is owed, or write it."""
+    async with opened(tmp_path) as database:
+        await saved(database, a_subscription("sub_1"))
+        async with database.writing() as transaction:
+            await transaction.fetch("UPDATE subscriptions SET " + change)
+        with pytest.raises(CannotStart, match=r"sub_1: its (format|filter) is of another version"):
+            await refreshed(database)
 
 
 async def test_matchers_are_those_that_may_want_the_type(tmp_path: Path):
