@@ -20,6 +20,7 @@ from receiver.api.subscription_body import (
     SubscriptionChange,
     Url,
     check_destination,
+    check_filter,
     checked_headers,
     checked_secret,
 )
@@ -227,6 +228,7 @@ def _new_secret(context: Context) -> Secret:
 
 def _made(context: Context, body: SubscriptionBody) -> Row:
     check_destination(body.url, context.guard)
+    check_filter(body.filter, context.vendors)
     now = context.clock()
     return Row(
         id=context.ids.new("sub"),
@@ -254,6 +256,8 @@ def _changed(context: Context, row: Row, body: SubscriptionChange) -> Row:
     if "url" in given:
         check_destination(body.url, context.guard)
         plain["url"] = body.url
+    if "filter" in given:
+        check_filter(body.filter, context.vendors)
     if "headers" in given:
         plain["headers"] = checked_headers(body.headers, row.headers)
     if "secret" in given and body.secret != MASK:
