@@ -319,9 +319,10 @@ def create_app(
 
 
 def _transport(settings: Settings) -> Transport:
+    places = 2 * settings.delivery_concurrency  # those that hang leave room for one of every other lane
     return Transport(
         Guard(settings.egress_allow),
         deadline=None,  # `post` has one
-        connections=2 * settings.delivery_concurrency,  # those that hang leave room for one of every other lane
-        connections_per_host=settings.delivery_concurrency,
+        connections=places,
+        connections_per_host=places,  # many subscriptions may lie at one host; each lane has its own limit
     )
