@@ -105,6 +105,11 @@ class App:
         scope["receiver.owner"] = True
         await self(scope, receive, send)
 
+    @property
+    def attempts_at_most(self) -> int:
+        """Under way at once: one for each lane with nothing under way goes beyond the places, up to twice as many."""
+        return _attempts_at_most(self.settings)
+
     @asynccontextmanager
     async def lifespan(self, *, dispatch: bool = True) -> AsyncIterator[Self]:
         """Raises CannotStart, with nothing changed, when the database is not ours to open.
@@ -319,10 +324,13 @@ def create_app(
 
 
 def _transport(settings: Settings) -> Transport:
-    places = 2 * settings.delivery_concurrency  # those that hang leave room for one of every other lane
     return Transport(
         Guard(settings.egress_allow),
         deadline=None,  # `post` has one
-        connections=places,
-        connections_per_host=places,  # many subscriptions may lie at one host; each lane has its own limit
+        connections=_attempts_at_most(settings),
+        connections_per_host=_attempts_at_most(settings),  # many subscriptions may lie at one; lanes have limits
     )
+
+
+def _attempts_at_most(settings: Settings) -> int:
+    return 2 * settings.delivery_concurrency
