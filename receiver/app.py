@@ -9,7 +9,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -152,7 +152,7 @@ class App:
     def _build(self, database: SqliteDatabase) -> None:
         settings, world = self.settings, self.world
         self.database = database
-        self.batch = Batch(database, patience=self.limits.late)
+        self.batch = Batch(database, patience=self.limits.late, undone=self._doubt)
         pace = Pace(
             schedule=settings.retry_schedule,
             timeout=settings.delivery_timeout,
@@ -249,7 +249,8 @@ class App:
             await self.jobs.stop()
             await self.dispatcher.stop(DRAIN_SECONDS)
             self.batch.close()
-            await asyncio.gather(*running, *self._minor, return_exceptions=True)
+            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.gather(*self._minor, return_exceptions=True)
             watching.cancel()
 
     async def _commit(self) -> None:
@@ -291,7 +292,21 @@ class App:
         if abs(now - self._refusals.get(source_id, 0)) < SECOND:
             return
         self._refusals[source_id] = now
-        task = asyncio.get_running_loop().create_task(self._noted(source_id, reason, now))
+        self._besides(self._noted(source_id, reason, now))
+
+    def _doubt(self) -> None:
+        """The catalog may have read changes that were rolled back: it is read again at once."""
+        self._besides(self._reread())
+
+    async def _reread(self) -> None:
+        try:
+            async with self.database.reading() as reader:
+                await self.catalog.refresh(reader)
+        except StorageError as error:  # the next transaction reads it
+            log("catalog.not_read", level="warning", exc=error)
+
+    def _besides(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._minor.add(task)
         task.add_done_callback(self._minor.discard)
 

@@ -10,9 +10,10 @@ import httpx2
 import pytest
 
 from receiver.app import create_app
+from receiver.storage import sources
 from receiver.storage.batch import Operation
-from receiver.storage.database import Broken, CannotStart, Transaction
-from tests.delivery.dispatching import Clock, Subscribers
+from receiver.storage.database import Broken, CannotStart, Transaction, Unavailable
+from tests.delivery.dispatching import Clock, Subscribers, until
 from tests.test_app import KEY, Running, asked, finished, it_got, running, settings
 
 
@@ -46,6 +47,22 @@ async def test_a_broken_database_ends_the_app(tmp_path: Path) -> None:
         assert (await it.client.get("/readyz")).status_code == 503
         refused = await it.vendor(source["url"])
         assert (refused.status_code, "retry-after" in refused.headers) == (503, True)
+
+
+async def test_a_source_whose_removal_was_rolled_back_is_still_open(tmp_path: Path) -> None:
+    """A recording of the same transaction has read the change by then. Many vendors give up on a 404."""
+    async with running(tmp_path) as it:
+        source = await it.source()
+
+        async def removed_in_vain(transaction: Transaction) -> None:
+            await sources.remove(transaction, source["id"], it.clock())
+            await it.app.catalog.refresh(transaction)
+            raise Unavailable("database or disk is full")
+
+        with pytest.raises(Unavailable):
+            await it.app.batch.write(removed_in_vain)
+        await until(lambda: len(it.app.catalog.sources) == 1)
+        assert (await it.vendor(source["url"])).status_code == 200
 
 
 async def test_whatever_ends_the_committing_ends_the_app(tmp_path: Path) -> None:

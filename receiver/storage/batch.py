@@ -55,6 +55,7 @@ class Batch:
                 the last page of each table and index, is then shared by more
     patience    seconds after which a caller is told Unavailable, though its call may still be committed later;
                 watched for all calls at once, for a timer a call would cost more than its share of the commit
+    undone      told of each transaction that was rolled back; must not block or raise
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Batch:
         most: int = 512,
         gather: float = 0.002,
         patience: float = 10.0,
+        undone: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._capacity = capacity
@@ -73,6 +75,7 @@ class Batch:
         self._most = most
         self._gather = gather
         self._patience = patience
+        self._undone = undone
         self._working: Sequence[_Call] = ()
         self._waiting: deque[_Call] = deque()
         self._arrived = asyncio.Event()
@@ -192,6 +195,9 @@ class Batch:
                 for operation, group in groups.items():
                     results = await operation.apply(transaction, [call.item for call in group])
                     settled.append((operation, group, results))
+        except Exception:
+            self._undone()
+            raise
         finally:
             self._under_way, self._stalled = None, 0.0
         return settled
