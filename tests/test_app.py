@@ -17,7 +17,7 @@ from receiver.app import App, World, create_app
 from receiver.settings import Settings
 from receiver.storage.database import Transaction
 from tests.delivery.bad_subscribers import no_answer, subscriber
-from tests.delivery.dispatching import Clock, Gate, Subscribers, answers, in_turn, quiet, until
+from tests.delivery.dispatching import PATIENCE, Clock, Gate, Subscribers, answers, in_turn, quiet, until
 from tests.door.knocking import attempt
 
 KEY = "an-admin-key-of-the-settings"
@@ -101,7 +101,7 @@ async def it_got(it: Running, number: int) -> None:
 
 
 async def finished(it: Running) -> None:
-    for _ in range(1000):
+    for _ in range(PATIENCE):
         ((left,),) = await it.fetch("SELECT count(*) FROM deliveries WHERE state IN ('waiting', 'sending', 'retrying')")
         if not left:
             return

@@ -43,7 +43,7 @@ async def test_a_broken_database_ends_the_app(tmp_path: Path) -> None:
         source = await it.source()
         with pytest.raises(Broken):
             await it.app.batch.write(breaks)
-        await asyncio.wait_for(it.app.failed.wait(), 1.0)
+        await asyncio.wait_for(it.app.failed.wait(), 15.0)
         assert (await it.client.get("/readyz")).status_code == 503
         refused = await it.vendor(source["url"])
         assert (refused.status_code, "retry-after" in refused.headers) == (503, True)
@@ -76,7 +76,7 @@ async def test_whatever_ends_the_committing_ends_the_app(tmp_path: Path) -> None
 
     async with running(tmp_path) as it:
         await it.app.batch.submit(Operation(fine, bug), None)
-        await asyncio.wait_for(it.app.failed.wait(), 1.0)
+        await asyncio.wait_for(it.app.failed.wait(), 15.0)
         assert "database" in (await it.client.get("/readyz")).text
 
 
@@ -97,7 +97,7 @@ async def test_a_dispatcher_that_fails_ends_the_app(tmp_path: Path) -> None:
         clock.now = Clock().now
         it.app.dispatcher.wake(subscription["id"])
         clock.now = -1
-        await asyncio.wait_for(it.app.failed.wait(), 1.0)
+        await asyncio.wait_for(it.app.failed.wait(), 15.0)
         clock.now = Clock().now
 
 
@@ -119,4 +119,4 @@ async def test_a_start_whose_database_is_busy_begins_to_send_as_soon_as_it_is_fr
             other.close()
             await it_got(it, 1)
             await finished(it)
-    await asyncio.wait_for(sending, 1.0)
+    await asyncio.wait_for(sending, 15.0)

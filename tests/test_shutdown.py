@@ -102,7 +102,7 @@ async def test_sigterm_under_load_ends_with_0_and_everything_answered_is_stored(
         it.signal(signal.SIGTERM)
         began = time.monotonic()
         assert await it.code() == 0
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 25
         await asyncio.gather(*vendors)
         assert len(answered) >= 100
         assert set(answered) <= it.stored()
