@@ -102,13 +102,21 @@ class Batch:
         self._arrived.set()
         return done
 
-    async def write(self, change: Callable[[Transaction], Awaitable[Result]]) -> Result:
-        """One change of its own, in whichever transaction comes next."""
+    async def write(
+        self, change: Callable[[Transaction], Awaitable[Result]], told: Callable[[Result], None] | None = None
+    ) -> Result:
+        """One change of its own, in whichever transaction comes next. `told` is told of its result after COMMIT, also
+        when the caller has waited too long or went away; it must not block or raise.
+        """
 
         async def apply(transaction: Transaction, _items: Sequence[None]) -> Sequence[Result]:
             return [await change(transaction)]
 
-        return await self.submit(Operation(apply), None)
+        def committed(results: Sequence[Result]) -> None:
+            if told is not None:
+                told(results[0])
+
+        return await self.submit(Operation(apply, committed), None)
 
     @property
     def waiting(self) -> int:
