@@ -9,7 +9,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -105,6 +105,11 @@ class App:
         scope["receiver.owner"] = True
         await self(scope, receive, send)
 
+    @property
+    def attempts_at_most(self) -> int:
+        """Under way at once: one for each lane with nothing under way goes beyond the places, up to twice as many."""
+        return _attempts_at_most(self.settings)
+
     @asynccontextmanager
     async def lifespan(self, *, dispatch: bool = True, apart: bool = False) -> AsyncIterator[Self]:
         """Raises CannotStart, with nothing changed, when the database is not ours to open.
@@ -148,7 +153,7 @@ class App:
     def _build(self, database: SqliteDatabase) -> None:
         settings, world = self.settings, self.world
         self.database = database
-        self.batch = Batch(database, patience=self.limits.late)
+        self.batch = Batch(database, patience=self.limits.late, undone=self._doubt)
         pace = Pace(
             schedule=settings.retry_schedule,
             timeout=settings.delivery_timeout,
@@ -245,7 +250,8 @@ class App:
             await self.jobs.stop()
             await self.dispatcher.stop(DRAIN_SECONDS)
             self.batch.close()
-            await asyncio.gather(*running, *self._minor, return_exceptions=True)
+            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.gather(*self._minor, return_exceptions=True)
             watching.cancel()
 
     async def _commit(self) -> None:
@@ -291,7 +297,21 @@ class App:
         if abs(now - self._refusals.get(source_id, 0)) < SECOND:
             return
         self._refusals[source_id] = now
-        task = asyncio.get_running_loop().create_task(self._noted(source_id, reason, now))
+        self._besides(self._noted(source_id, reason, now))
+
+    def _doubt(self) -> None:
+        """The catalog may have read changes that were rolled back: it is read again at once."""
+        self._besides(self._reread())
+
+    async def _reread(self) -> None:
+        try:
+            async with self.database.reading() as reader:
+                await self.catalog.refresh(reader)
+        except StorageError as error:  # the next transaction reads it
+            log("catalog.not_read", level="warning", exc=error)
+
+    def _besides(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._minor.add(task)
         task.add_done_callback(self._minor.discard)
 
@@ -327,6 +347,10 @@ def _transport(settings: Settings) -> Transport:
     return Transport(
         Guard(settings.egress_allow),
         deadline=None,  # `post` has one
-        connections=2 * settings.delivery_concurrency,  # those that hang leave room for one of every other lane
-        connections_per_host=settings.delivery_concurrency,
+        connections=_attempts_at_most(settings),
+        connections_per_host=_attempts_at_most(settings),  # many subscriptions may lie at one; lanes have limits
     )
+
+
+def _attempts_at_most(settings: Settings) -> int:
+    return 2 * settings.delivery_concurrency

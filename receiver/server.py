@@ -68,7 +68,7 @@ async def serve(app: App, started: Callable[[str, Path], None]) -> int:
     try:
         async with app.lifespan(apart=True):
             with tcp(app.settings.host, app.settings.port) as world, _owners(path) as owner:
-                connections = Connections(places(app.settings.delivery_concurrency), app.counters.increment)
+                connections = Connections(places(app.attempts_at_most), app.counters.increment)
                 async with listening(app, world, owner, connections=connections) as listens:
                     _on_signals(listens)
                     freeze()

@@ -103,9 +103,11 @@ async def create(context: Context, call: Call[Nothing, SubscriptionBody]) -> Ans
         if job is not None:
             await jobs.insert(transaction, job)
 
-    await context.reconfigure(change)
-    if job is not None:
-        context.jobs_woken()
+    def made(_: None) -> None:
+        if job is not None:
+            context.jobs_woken()
+
+    await context.reconfigure(change, made)
     body = _shown(row, _NOTHING_WAITS, secret=row.secrets[0].value)
     location = f"{context.public_url}/v1/subscriptions/{row.id}"
     return Answer(status=201, body=body, headers={"location": location})
@@ -143,9 +145,11 @@ async def patch(context: Context, call: Call[Nothing, SubscriptionChange]) -> An
             subscriptions.save_health(transaction, {row.id: changed.health})
         return changed
 
-    row = await context.reconfigure(change)
-    if row.state == "active":
-        context.wake(row.id)
+    def made(row: Row) -> None:
+        if row.state == "active":
+            context.wake(row.id)
+
+    row = await context.reconfigure(change, made)
     return await _answered(context, row)
 
 

@@ -12,6 +12,8 @@ from tests.faults.scene import Scene, ended, run, scene
 SHORT, LONG = 3, 100
 AT_MOST = 100
 """Messages acknowledged in a run before it is killed."""
+IN_THE_END = 60
+"""So many that every subscriber does all that it may do, however early the runs before were killed."""
 
 
 async def killed(folder: Path, rounds: int, chance: random.Random, *, patience: float = 30.0, **given: Any) -> History:
@@ -23,7 +25,7 @@ async def killed(folder: Path, rounds: int, chance: random.Random, *, patience: 
                 await _kill_at_the_start(made, chance)
             await made.receiver.start()
         async with made.load():
-            await made.traffic.more(10)
+            await made.traffic.more(IN_THE_END)
         return await ended(made, patience)
 
 

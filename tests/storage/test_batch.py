@@ -306,6 +306,25 @@ async def test_write_gives_the_result_of_one_change():
     assert ledger.notes == ["begin", True, "commit"]
 
 
+async def test_whoever_is_told_of_one_change_is_told_after_commit_though_its_caller_went_away():
+    ledger, told = Ledger(), list[Any]()
+    batch = Batch(ledger)
+
+    async def change(transaction: Any) -> str:
+        return "done"
+
+    async with running(batch):
+        ledger.may_commit.clear()
+        caller = asyncio.create_task(batch.write(change, told.append))
+        await asyncio.sleep(0.01)
+        caller.cancel()
+        await asyncio.gather(caller, return_exceptions=True)
+        assert told == []
+        ledger.may_commit.set()
+        await batch.write(change)
+    assert told == ["done"]
+
+
 async def test_a_bad_item_whose_caller_went_away_troubles_nobody():
     ledger = Ledger()
     batch, operation = Batch(ledger), noting(ledger)
