@@ -153,7 +153,7 @@ class App:
     def _build(self, database: SqliteDatabase) -> None:
         settings, world = self.settings, self.world
         self.database = database
-        self.batch = Batch(database, patience=self.limits.late, undone=self._doubt)
+        self.batch = Batch(database, patience=self.limits.late, undone=self._read_again)
         pace = Pace(
             schedule=settings.retry_schedule,
             timeout=settings.delivery_timeout,
@@ -210,6 +210,7 @@ class App:
             wake=self.dispatcher.wake,
             ask_consent=self._ask_consent,
             jobs_woken=self.jobs.wake,
+            reread=self._read_again,
             causes=self.health.causes,
             failed=self.throttle.failed,
         )
@@ -299,8 +300,8 @@ class App:
         self._refusals[source_id] = now
         self._besides(self._noted(source_id, reason, now))
 
-    def _doubt(self) -> None:
-        """The catalog may have read changes that were rolled back: it is read again at once."""
+    def _read_again(self) -> None:
+        """The catalog may have read changes that were rolled back, or lack some that nobody waited for."""
         self._besides(self._reread())
 
     async def _reread(self) -> None:

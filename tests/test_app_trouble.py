@@ -65,6 +65,31 @@ async def test_a_source_whose_removal_was_rolled_back_is_still_open(tmp_path: Pa
         assert (await it.vendor(source["url"])).status_code == 200
 
 
+async def test_a_token_whose_rotation_nobody_waited_for_opens_its_source(tmp_path: Path) -> None:
+    """The API told its caller that the database does not answer; the commit came all the same."""
+    begun, free = asyncio.Event(), asyncio.Event()
+
+    async def hold(_transaction: Transaction) -> None:
+        begun.set()
+        await free.wait()
+
+    async with running(tmp_path) as it:
+        source = await it.source()
+        holding = asyncio.create_task(it.app.batch.write(hold))
+        await begun.wait()
+        rotating = asyncio.create_task(it.api("POST", f"/v1/sources/{source['id']}/rotate-token"))
+        await until(lambda: it.app.batch.waiting > 0)
+        rotating.cancel()
+        await asyncio.gather(rotating, return_exceptions=True)
+        free.set()
+        await holding
+        await it.app.batch.write(hold)  # behind what was asked for before
+        moved = (await it.api("GET", f"/v1/sources/{source['id']}"))["url"]
+        assert moved != source["url"]
+        await until(lambda: it.app.catalog.door(moved.rpartition("/")[2]) is not None)
+        assert (await it.vendor(moved)).status_code == 200
+
+
 async def test_whatever_ends_the_committing_ends_the_app(tmp_path: Path) -> None:
     """Else it would go on listening and answer 503 to everybody for ever."""
 

@@ -221,6 +221,7 @@ async def test_every_attempt_that_may_be_under_way_has_its_descriptor(
 ) -> None:
     """Beyond the places there is one for each lane with nothing under way, up to twice as many."""
     monkeypatch.setattr(resource, "getrlimit", lambda _what: (1024, 1024))
+    monkeypatch.setattr(resource, "setrlimit", lambda _what, _pair: None)  # it would be that of all tests
     app = create_app(settings(tmp_path, delivery_concurrency=100), transport=Subscribers(Clock()))
     await serve(app, lambda _url, _owner: app.failed.set())
     (told,) = [record for record in caplog.records if record.getMessage() == "descriptors.few"]

@@ -30,6 +30,7 @@ class Context:
     wake        told of a subscription that has deliveries due in store
     ask_consent asks a subscription's URL whether deliveries are welcome, with its headers and at its rate
     jobs_woken  told of a job that was just asked for
+    reread      has the catalog read again in a while
     causes      why this process is not ready; empty when it is
     failed      told of a peer without a valid key; for how many seconds it is told no more than 429, 0 for none
     """
@@ -49,6 +50,7 @@ class Context:
     causes: Callable[[], Sequence[str]]
     ask_consent: Callable[[Subscription], Awaitable[Consent | NoConsent]]
     jobs_woken: Callable[[], None]
+    reread: Callable[[], None] = lambda: None
     failed: Callable[[str], float] = unlimited
     vendors: Mapping[str, Vendor] = field(default_factory=lambda: VENDORS)
 
@@ -79,8 +81,15 @@ class Context:
     async def reconfigure(
         self, change: Callable[[Transaction], Awaitable[Result]], told: Callable[[Result], None] = lambda _: None
     ) -> Result:
-        """`write` for sources and subscriptions: answered when the rest of the process knows of it."""
-        result = await self.write(change, told)
+        """`write` for sources and subscriptions: answered when the rest of the process knows of it, which it will when
+        nobody waits for the answer too.
+        """
+
+        def committed(result: Result) -> None:
+            told(result)
+            self.reread()
+
+        result = await self.write(change, committed)
         async with self.database.reading() as reader:
             await self.catalog.refresh(reader)
         return result
