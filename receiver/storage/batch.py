@@ -55,6 +55,7 @@ class Batch:
                 the last page of each table and index, is then shared by more
     patience    seconds after which a caller is told Unavailable, though its call may still be committed later;
                 watched for all calls at once, for a timer a call would cost more than its share of the commit
+    committed   told of every commit, before any caller is; must not block or raise
     """
 
     def __init__(
@@ -66,6 +67,7 @@ class Batch:
         most: int = 512,
         gather: float = 0.002,
         patience: float = 10.0,
+        committed: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._capacity = capacity
@@ -73,6 +75,7 @@ class Batch:
         self._most = most
         self._gather = gather
         self._patience = patience
+        self._committed = committed
         self._working: Sequence[_Call] = ()
         self._waiting: deque[_Call] = deque()
         self._arrived = asyncio.Event()
@@ -170,6 +173,7 @@ class Batch:
         except Exception as error:  # noqa: BLE001 — whatever one item did wrong must not reach the others
             await self._one_by_one(calls, error)
         else:
+            self._committed()
             self._settle(settled)
 
     async def _one_by_one(self, calls: Sequence[_Call], error: Exception) -> None:

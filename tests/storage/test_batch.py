@@ -343,3 +343,20 @@ async def test_where_few_calls_come_none_waits_for_others():
     ledger = Ledger()
     applied = await two_commits(ledger, noting(ledger), first=BUSY - 1, gather=60.0)
     assert applied == [[*range(BUSY - 1)], ["waiting"], ["late"]]
+
+
+async def test_every_commit_is_told_of_before_its_callers_are_and_nothing_else():
+    ledger = Ledger()
+    batch, operation = Batch(ledger, committed=lambda: ledger.notes.append("news")), noting(ledger)
+
+    async def nothing(_transaction: Transaction) -> None: ...
+
+    async with running(batch):
+        await batch.submit(operation, 1)
+        await batch.write(nothing)
+        ledger.at_commit = [Unavailable("full")]
+        with pytest.raises(Unavailable):
+            await batch.write(nothing)
+    assert ledger.notes == [
+        "begin", ("apply", [1]), "commit", "news", ("told", ["1 done"]), "begin", "commit", "news", "begin", "rollback",
+    ]  # fmt: skip
