@@ -12,6 +12,7 @@ from receiver.storage.catalog import Catalog
 from receiver.storage.database import Database, Transaction
 from receiver.storage.deliveries import Attempt
 from receiver.storage.ids import Ids
+from receiver.storage.live import Live
 from receiver.storage.subscriptions import Subscription
 from receiver.throttle import unlimited
 from receiver.vendors import VENDORS
@@ -29,6 +30,7 @@ class Context:
     ping        sends one test.ping now and returns the attempt
     wake        told of a subscription that has deliveries due in store
     ask_consent asks a subscription's URL whether deliveries are welcome, with its headers and at its rate
+    live        who reads along the log, and is woken by commits
     jobs_woken  told of a job that was just asked for
     causes      why this process is not ready; empty when it is
     failed      told of a peer without a valid key; for how many seconds it is told no more than 429, 0 for none
@@ -50,6 +52,7 @@ class Context:
     ask_consent: Callable[[Subscription], Awaitable[Consent | NoConsent]]
     jobs_woken: Callable[[], None]
     failed: Callable[[str], float] = unlimited
+    live: Live = field(default_factory=Live)
     vendors: Mapping[str, Vendor] = field(default_factory=lambda: VENDORS)
 
     async def write(self, change: Callable[[Transaction], Awaitable[Result]]) -> Result:

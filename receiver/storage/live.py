@@ -14,10 +14,16 @@ MOST = 100
 
 
 class Live:
-    """`told` costs next to nothing while nobody waits."""
+    """`told` costs next to nothing while nobody waits.
 
-    def __init__(self, most: int = MOST) -> None:
+    heartbeat   seconds after which whoever waits gives a sign of life
+    pause       seconds between two looks of one reader at the log, where commits come faster
+    """
+
+    def __init__(self, *, most: int = MOST, heartbeat: float = 15.0, pause: float = 0.05) -> None:
         self._most = most
+        self.heartbeat = heartbeat
+        self.pause = pause
         self._open = 0
         self._closed = False
         self._next: asyncio.Future[None] | None = None

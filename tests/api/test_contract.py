@@ -16,6 +16,7 @@ from schemathesis.specs.openapi import checks as openapi_checks
 
 from receiver.api import OPERATIONS
 from receiver.api.openapi import document, with_document
+from receiver.storage.live import Live
 from tests.api.running import HOOK, Api, an_attempt, running_api
 from tests.api.test_events import message, report
 
@@ -59,6 +60,13 @@ class Running:
         return asyncio.run_coroutine_threadsafe(self.api.client.send(request), self._loop).result(timeout=20)
 
 
+def at_its_end() -> Live:
+    """Nobody waits for more: a stream ends when it has said what there is."""
+    live = Live()
+    live.close()
+    return live
+
+
 @contextmanager
 def on_a_thread(folder: Path, **given: Any) -> Iterator[Running]:
     started, stop, made = threading.Event(), asyncio.Event(), []
@@ -69,6 +77,7 @@ def on_a_thread(folder: Path, **given: Any) -> Iterator[Running]:
             started.set()
             await stop.wait()
 
+    given.setdefault("live", at_its_end())
     thread = threading.Thread(target=asyncio.run, args=[main()])
     thread.start()
     assert started.wait(10)
