@@ -15,14 +15,14 @@ from receiver.api.cursor import encode
 from receiver.api.events import FORWARD, EventFilters, position, wanted
 from receiver.api.inputs import Nothing, Word
 from receiver.api.operation import Answer, Call, Operation, Operations
+from receiver.api.reading import along
 from receiver.storage import events
 from receiver.storage.database import Reader
-from receiver.storage.events import Logged, Stretch, Wanted
+from receiver.storage.events import Logged, Wanted
 
 MEDIA_TYPE = "text/event-stream"
 LAST_EVENT_ID = "last-event-id"
 
-_ROWS = 100
 _PIECE_BYTES = 64 * 1024
 _OPENING = "retry: 1000\n"
 _BEAT = b": still here\n"
@@ -41,25 +41,6 @@ async def stream(context: Context, call: Call[StreamQuery, Nothing]) -> Answer:
         after = await _begins(reader, call.headers.get(LAST_EVENT_ID) or call.query.after)
     lines = _lines(context, call.principal, wanted(call.query), after)
     return Answer(stream=lines, media_type=MEDIA_TYPE, headers={"x-accel-buffering": "no"})
-
-
-async def along(context: Context, looked_for: Wanted, after: int, rows: int = _ROWS) -> AsyncGenerator[Stretch]:
-    """The log behind `after`, stretch by stretch and then as it grows, until the process ends. An empty stretch says
-    that there is nothing now; it comes after every commit, and at the latest when it is time for a sign of life.
-    """
-    live, loop = context.live, asyncio.get_running_loop()
-    while True:
-        seen, looked = live.commits, loop.time()
-        async with context.database.reading() as reader:
-            stretch = await events.follow(reader, looked_for, after=after, limit=rows)
-        after = stretch.reached
-        yield stretch
-        if not stretch.at_end:
-            continue
-        if live.closed:
-            return
-        await live.wait(seen, live.heartbeat)
-        await asyncio.sleep(max(0.0, looked + live.pause - loop.time()))
 
 
 async def _begins(reader: Reader, after: str | None) -> int:
