@@ -147,7 +147,7 @@ class App:
                     raise CannotStart(f"{self.settings.database_path}: the schema is behind this version; migrate it")
             self._build(database)
             self.batch.close()
-            self.live.close()
+            self.live.still = True
             yield self
 
     def _build(self, database: SqliteDatabase) -> None:

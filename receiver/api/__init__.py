@@ -11,6 +11,7 @@ from receiver.api import (
     consumers,
     deliveries,
     events,
+    export,
     health,
     jobs,
     keys,
@@ -31,6 +32,7 @@ OPERATIONS: Operations = (
     *subscriptions.OPERATIONS,
     *jobs.OPERATIONS,  # before the events: none of those is called `replay`
     *stream.OPERATIONS,  # nor `stream`
+    *export.OPERATIONS,  # nor `export`
     *events.OPERATIONS,
     *consumers.OPERATIONS,
     *deliveries.OPERATIONS,

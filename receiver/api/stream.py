@@ -4,7 +4,7 @@ https://html.spec.whatwg.org/multipage/server-sent-events.html
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator
 
 import orjson
 from pydantic import Field
@@ -16,14 +16,14 @@ from receiver.api.events import FORWARD, EventFilters, position, wanted
 from receiver.api.inputs import Nothing, Word
 from receiver.api.operation import Answer, Call, Operation, Operations
 from receiver.api.reading import along
+from receiver.api.streaming import pieces
 from receiver.storage import events
 from receiver.storage.database import Reader
-from receiver.storage.events import Logged, Wanted
+from receiver.storage.events import Wanted
 
 MEDIA_TYPE = "text/event-stream"
 LAST_EVENT_ID = "last-event-id"
 
-_PIECE_BYTES = 64 * 1024
 _OPENING = "retry: 1000\n"
 _BEAT = b": still here\n"
 _NO_LONGER = b": the key is no longer valid\n\n"
@@ -56,7 +56,7 @@ async def _lines(context: Context, principal: Principal, looked_for: Wanted, aft
         yield f"{_OPENING}{_id(after)}\n".encode()
         said, spoke, checked = after, clock(), clock()
         async for stretch in along(context, looked_for, after):
-            for piece in _pieces(stretch.rows):
+            for piece in pieces(_event(row.body) for row in stretch.rows):
                 yield piece
                 spoke = clock()
             if stretch.rows:
@@ -74,20 +74,6 @@ async def _lines(context: Context, principal: Principal, looked_for: Wanted, aft
 
 def _id(seq: int) -> str:
     return f"id: {encode(FORWARD, str(seq))}\n"
-
-
-def _pieces(rows: Sequence[Logged]) -> Iterable[bytes]:
-    """Events in pieces of bounded size, whatever each holds."""
-    lines: list[str] = []
-    size = 0
-    for row in rows:
-        lines.append(_event(row.body))
-        size += len(row.body)
-        if size >= _PIECE_BYTES:
-            yield "".join(lines).encode()
-            lines, size = [], 0
-    if lines:
-        yield "".join(lines).encode()
 
 
 def _event(body: str) -> str:

@@ -1,12 +1,14 @@
 """A body that is made while it is sent. One that fails half-way is cut off, so that nobody takes it for the whole."""
 
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from typing import Self
 
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
 from receiver.observe import log
+
+PIECE_BYTES = 64 * 1024
 
 
 class Streamed(StreamingResponse):
@@ -32,3 +34,24 @@ class Streamed(StreamingResponse):
             log("api.cut_off", level="warning", exc=error, path=scope["path"])
         finally:
             await self._rest.aclose()
+
+
+async def in_pieces(lines: AsyncIterator[Iterable[str]]) -> AsyncGenerator[bytes]:
+    """Lines in pieces of bounded size, whatever each holds."""
+    async for some in lines:
+        for piece in pieces(some):
+            yield piece
+
+
+def pieces(lines: Iterable[str]) -> Iterable[bytes]:
+    """The same of lines that are there."""
+    waiting: list[str] = []
+    size = 0
+    for line in lines:
+        waiting.append(line)
+        size += len(line)
+        if size >= PIECE_BYTES:
+            yield "".join(waiting).encode()
+            waiting, size = [], 0
+    if waiting:
+        yield "".join(waiting).encode()

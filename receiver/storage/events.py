@@ -70,6 +70,20 @@ async def position(reader: Reader, event_id: str) -> int | None:
     return rows[0][0] if rows else None
 
 
+async def reports(reader: Reader, message_ids: Sequence[str]) -> Sequence[tuple[str, str]]:
+    """Message and JSON of every report about some messages, at most a few hundred, in the order of the log."""
+    if not message_ids:
+        return []
+    places: LiteralString = ", ".join(["?"] * len(message_ids))
+    rows = await reader.fetch(
+        "SELECT message_id, body FROM events WHERE message_id IN ("
+        + places
+        + ") AND type = 'message.status' ORDER BY seq",
+        *message_ids,
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
 async def newest_id(reader: Reader) -> str | None:
     """The id of any kind that was made last: deliveries and messages are given theirs after their event's."""
     rows = await reader.fetch(

@@ -25,7 +25,10 @@ class Live:
         self.heartbeat = heartbeat
         self.pause = pause
         self._open = 0
-        self._closed = False
+        self.over = False
+        """The process ends."""
+        self.still = False
+        """Nothing is committed in this process, so that nobody waits for it."""
         self._next: asyncio.Future[None] | None = None
         self.commits = 0
         """How many there were. Whoever saw this number before reading misses nothing by waiting for the next one."""
@@ -37,8 +40,8 @@ class Live:
 
     @property
     def closed(self) -> bool:
-        """No one is to wait any more."""
-        return self._closed
+        """Nobody is to wait any more."""
+        return self.over or self.still
 
     def told(self) -> None:
         """Something was committed."""
@@ -47,7 +50,7 @@ class Live:
 
     def close(self) -> None:
         """Whoever waits is woken, and ends when it has read what there is."""
-        self._closed = True
+        self.over = True
         self._wake()
 
     @contextmanager
@@ -63,7 +66,7 @@ class Live:
 
     async def wait(self, seen: int, seconds: float) -> None:
         """Until there were more commits than `seen`, or until then."""
-        if self._closed or self.commits != seen or seconds <= 0:
+        if self.closed or self.commits != seen or seconds <= 0:
             return
         if self._next is None:
             self._next = asyncio.get_running_loop().create_future()

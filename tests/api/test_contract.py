@@ -64,7 +64,7 @@ class Running:
 def at_its_end() -> Live:
     """Nobody waits for more: a stream ends when it has said what there is."""
     live = Live()
-    live.close()
+    live.still = True
     return live
 
 

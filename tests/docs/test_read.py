@@ -31,3 +31,6 @@ def test_the_calls_of_the_page_are_answered_one_after_the_other(
     assert '"name":"billing"' in answers[0]
     assert '"next":null,"last":"' in answers[0]
     assert '"acknowledged_at":"2' in answers[1]
+    assert (place / "messages.csv").read_text().startswith("id,type,timestamp,")
+    assert (place / "campaign.csv").read_text().startswith("num,emetteur,tracker,")
+    assert (place / "events.zip").read_bytes()[:2] == b"PK"
