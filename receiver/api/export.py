@@ -21,7 +21,7 @@ from receiver.storage.events import Logged, Wanted
 
 NDJSON, CSV, ZIP = "application/x-ndjson", "text/csv", "application/zip"
 
-_ROWS = 500
+_ROWS = 200
 _AT_ONCE = 50
 """Rows that are rendered before others have their turn."""
 

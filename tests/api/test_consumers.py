@@ -10,6 +10,7 @@ import orjson
 import pytest
 
 from receiver.api import reading
+from receiver.api.cursor import encode
 from receiver.storage import events
 from tests.api.running import PUBLIC_URL, START, Api, pointers, problem, running_api
 from tests.api.test_events import message, received, report
@@ -162,6 +163,15 @@ async def test_cursors_of_another_consumer_or_list_are_refused(tmp_path: Path):
             answer = await api.client.post("/v1/consumers/billing/ack", json={"cursor": cursor})
             assert problem(answer) == (400, "bad_cursor")
             assert problem(await api.client.get(f"/v1/consumers/billing/events?after={cursor}")) == (400, "bad_cursor")
+
+
+async def test_a_cursor_whose_place_is_none_is_refused(tmp_path: Path):
+    async with running_api(tmp_path) as api:
+        item = await made(api)
+        for place in ("", "x", "1:", "1:x", f"1:{'9' * 19}"):
+            cursor = encode(f"consumers.{item['id']}", place)
+            answer = await api.client.post("/v1/consumers/billing/ack", json={"cursor": cursor})
+            assert problem(answer) == (400, "bad_cursor"), place
 
 
 async def test_types_and_filter_are_those_of_a_subscription(tmp_path: Path):
