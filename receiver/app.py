@@ -39,6 +39,7 @@ from receiver.storage.database import Broken, CannotStart, StorageError, Unavail
 from receiver.storage.deliveries import Attempt
 from receiver.storage.ids import Ids
 from receiver.storage.keys import Key
+from receiver.storage.live import Live
 from receiver.storage.migrate import migrate, pending
 from receiver.storage.ownership import Ownership
 from receiver.storage.record import Recorded, Recorder, Recording
@@ -101,6 +102,10 @@ class App:
         """A vendor's request that came in one piece, past ASGI; False when it must be called with it."""
         return self._intake.straight(whole, answered)
 
+    def end_streams(self) -> None:
+        """What would go on for ever ends now, so that a server that stops has not to wait for it."""
+        self.live.close()
+
     async def owner(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["receiver.owner"] = True
         await self(scope, receive, send)
@@ -148,12 +153,14 @@ class App:
                     raise CannotStart(f"{self.settings.database_path}: the schema is behind this version; migrate it")
             self._build(database)
             self.batch.close()
+            self.live.still = True
             yield self
 
     def _build(self, database: SqliteDatabase) -> None:
         settings, world = self.settings, self.world
         self.database = database
-        self.batch = Batch(database, patience=self.limits.late, undone=self._read_again)
+        self.live = Live()
+        self.batch = Batch(database, patience=self.limits.late, committed=self.live.told, undone=self._read_again)
         pace = Pace(
             schedule=settings.retry_schedule,
             timeout=settings.delivery_timeout,
@@ -211,6 +218,7 @@ class App:
             ask_consent=self._ask_consent,
             jobs_woken=self.jobs.wake,
             reread=self._read_again,
+            live=self.live,
             causes=self.health.causes,
             failed=self.throttle.failed,
         )
@@ -248,6 +256,7 @@ class App:
         try:
             yield
         finally:
+            self.live.close()
             await self.jobs.stop()
             await self.dispatcher.stop(DRAIN_SECONDS)
             self.batch.close()

@@ -51,8 +51,10 @@ class Listening:
 
     servers: Sequence[_Server]
     running: "Sequence[asyncio.Task[None]]"
+    end_streams: Callable[[], None]
 
     def stop(self) -> None:
+        self.end_streams()
         for server in self.servers:
             server.should_exit = True
 
@@ -98,7 +100,7 @@ async def listening(
         doors.append((owner, app.owner))
     servers = [_Server(_config(door[1], made)) for door, made in zip(doors, protocols, strict=True)]
     running = [asyncio.create_task(server.serve([door[0]])) for server, door in zip(servers, doors, strict=True)]
-    listens = Listening(servers, running)
+    listens = Listening(servers, running, app.end_streams)
     try:
         yield listens
     finally:

@@ -123,6 +123,22 @@ async def posting(it: Process, number: int, answered: list[bytes]) -> None:
                 answered.append(body)
 
 
+async def test_open_streams_do_not_hold_up_the_end_and_are_told(tmp_path: Path) -> None:
+    async with process(tmp_path) as it:
+        streams = [await asyncio.open_connection("127.0.0.1", it.port) for _ in range(3)]
+        for reader, writer in streams:
+            writer.write(raw("GET", "/v1/events/stream", f"Authorization: Bearer {KEY}"))
+            assert b"text/event-stream" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        it.signal(signal.SIGTERM)
+        began = time.monotonic()
+        assert await it.code() == 0
+        assert time.monotonic() - began < 4  # uvicorn would wait for five seconds
+        for reader, writer in streams:
+            assert (await reader.read()).endswith(b"go on from the last id\n\n\r\n0\r\n\r\n")
+            writer.close()
+        assert "WARNING" not in await it.log()
+
+
 async def test_sigint_ends_with_0_too(tmp_path: Path) -> None:
     async with process(tmp_path) as it:
         it.signal(signal.SIGINT)

@@ -12,6 +12,7 @@ from receiver.storage.catalog import Catalog
 from receiver.storage.database import Database, Transaction
 from receiver.storage.deliveries import Attempt
 from receiver.storage.ids import Ids
+from receiver.storage.live import Live
 from receiver.storage.subscriptions import Subscription
 from receiver.throttle import unlimited
 from receiver.vendors import VENDORS
@@ -29,6 +30,7 @@ class Context:
     ping        sends one test.ping now and returns the attempt
     wake        told of a subscription that has deliveries due in store
     ask_consent asks a subscription's URL whether deliveries are welcome, with its headers and at its rate
+    live        who reads along the log, and is woken by commits
     jobs_woken  told of a job that was just asked for
     reread      has the catalog read again in a while
     causes      why this process is not ready; empty when it is
@@ -52,6 +54,7 @@ class Context:
     jobs_woken: Callable[[], None]
     reread: Callable[[], None] = lambda: None
     failed: Callable[[str], float] = unlimited
+    live: Live = field(default_factory=Live)
     vendors: Mapping[str, Vendor] = field(default_factory=lambda: VENDORS)
 
     async def write(

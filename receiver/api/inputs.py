@@ -39,7 +39,8 @@ class Nothing(Input):
 Model = TypeVar("Model", bound=Input)
 
 
-def _integer(value: object) -> object:
+def integer(value: object) -> object:
+    """A whole number of a query string, where every value is a text; raises ValueError."""
     if isinstance(value, str) and not _INTEGER.fullmatch(value):
         raise ValueError("must be a whole number")
     return value
@@ -80,7 +81,7 @@ Moment = Annotated[
 class Paged(Input):
     """What every list takes."""
 
-    limit: Annotated[int, BeforeValidator(_integer)] = Field(50, ge=1, le=500)
+    limit: Annotated[int, BeforeValidator(integer)] = Field(50, ge=1, le=500)
     after: Word | None = Field(None, description="a cursor (`next` or `last` of a page) or an id: what follows it")
 
 

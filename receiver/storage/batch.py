@@ -50,6 +50,7 @@ class Batch:
     patience    seconds after which a caller is told Unavailable, though its call may still be committed later;
                 watched for all calls at once, for a timer a call would cost more than its share of the commit
     undone      told of each transaction that was rolled back; must not block or raise
+    committed   told of every commit, before any caller is; must not block or raise
     """
 
     def __init__(
@@ -61,6 +62,7 @@ class Batch:
         most: int = 512,
         patience: float = 10.0,
         undone: Callable[[], None] = lambda: None,
+        committed: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._capacity = capacity
@@ -68,6 +70,7 @@ class Batch:
         self._most = most
         self._patience = patience
         self._undone = undone
+        self._committed = committed
         self._working: Sequence[_Call] = ()
         self._waiting: deque[_Call] = deque()
         self._arrived = asyncio.Event()
@@ -171,6 +174,7 @@ class Batch:
         except Exception as error:  # noqa: BLE001 — whatever one item did wrong must not reach the others
             await self._one_by_one(calls, error)
         else:
+            self._committed()
             self._settle(settled)
 
     async def _one_by_one(self, calls: Sequence[_Call], error: Exception) -> None:
