@@ -9,8 +9,8 @@ import os
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, MutableMapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -49,6 +49,7 @@ from receiver.storage.database import (
 from receiver.storage.deliveries import Attempt
 from receiver.storage.ids import Ids
 from receiver.storage.keys import Key
+from receiver.storage.live import Live
 from receiver.storage.migrate import migrate, pending
 from receiver.storage.opening import open_postgres
 from receiver.storage.ownership import Ownership
@@ -60,6 +61,8 @@ from receiver.throttle import Throttle
 from receiver.vendors.contract import Answer
 
 DRAIN_SECONDS = 20.0
+HEARS_EVERY = 0.25
+"""Seconds after which a reader of the log hears of what another process committed."""
 
 Scope = MutableMapping[str, Any]
 
@@ -115,9 +118,18 @@ class App:
         """A vendor's request that came in one piece, past ASGI; False when it must be called with it."""
         return self._intake.straight(whole, answered)
 
+    def end_streams(self) -> None:
+        """What would go on for ever ends now, so that a server that stops has not to wait for it."""
+        self.live.close()
+
     async def owner(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["receiver.owner"] = True
         await self(scope, receive, send)
+
+    @property
+    def attempts_at_most(self) -> int:
+        """Under way at once: one for each lane with nothing under way goes beyond the places, up to twice as many."""
+        return _attempts_at_most(self.settings)
 
     @asynccontextmanager
     async def lifespan(self, *, dispatch: bool = True, apart: bool = False) -> AsyncIterator[Self]:
@@ -191,13 +203,15 @@ class App:
                 await self._refuse_behind(reader)
             self._build(database)
             self.batch.close()
+            self.live.still = True
             yield self
 
     def _build(self, database: Database) -> None:
         settings, world, clock = self.settings, self.world, self.clock
         self.database = database
         self.ids = Ids(clock, world.entropy)
-        self.batch = Batch(database, patience=self.limits.late)
+        self.live = Live()
+        self.batch = Batch(database, patience=self.limits.late, committed=self.live.told, undone=self._read_again)
         pace = Pace(
             schedule=settings.retry_schedule,
             timeout=settings.delivery_timeout,
@@ -256,6 +270,8 @@ class App:
             wake=self.dispatcher.wake,
             ask_consent=self._ask_consent,
             jobs_woken=self.jobs.wake,
+            reread=self._read_again,
+            live=self.live,
             causes=self.health.causes,
             failed=self.throttle.failed,
         )
@@ -294,12 +310,14 @@ class App:
         try:
             yield
         finally:
+            self.live.close()
             for task in self._among:
                 task.cancel()
             await self.jobs.stop()
             await self.dispatcher.stop(DRAIN_SECONDS)
             self.batch.close()
-            await asyncio.gather(*running, *self._minor, return_exceptions=True)
+            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.gather(*self._minor, return_exceptions=True)
             watching.cancel()
 
     def _share(self, database: Shared) -> Sequence["asyncio.Task[None]"]:
@@ -318,7 +336,22 @@ class App:
             look=self._look,
         )
         self.sharing = sharing
-        return [asyncio.create_task(sharing.run()), asyncio.create_task(database.listen(lambda _: sharing.heed()))]
+        heeding = database.listen(lambda _: sharing.heed())
+        return [asyncio.create_task(work) for work in (sharing.run(), heeding, self._hear_commits())]
+
+    async def _hear_commits(self) -> None:
+        """Whoever reads along the log is told of what other processes committed. Looked for rather than sent: a word
+        with each commit would make all processes commit one after the other.
+        """
+        seen = 0
+        while True:
+            await asyncio.sleep(HEARS_EVERY)
+            if self.live.awaited:
+                with suppress(Unavailable):
+                    async with self.database.reading() as reader:
+                        before, seen = seen, await events.readable(reader)
+                    if seen != before:
+                        self.live.told()
 
     async def _look(self) -> None:
         """What others may have changed."""
@@ -375,7 +408,21 @@ class App:
         if abs(now - self._refusals.get(source_id, 0)) < SECOND:
             return
         self._refusals[source_id] = now
-        task = asyncio.get_running_loop().create_task(self._noted(source_id, reason, now))
+        self._besides(self._noted(source_id, reason, now))
+
+    def _read_again(self) -> None:
+        """The catalog may have read changes that were rolled back, or lack some that nobody waited for."""
+        self._besides(self._reread())
+
+    async def _reread(self) -> None:
+        try:
+            async with self.database.reading() as reader:
+                await self.catalog.refresh(reader)
+        except StorageError as error:  # the next transaction reads it
+            log("catalog.not_read", level="warning", exc=error)
+
+    def _besides(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._minor.add(task)
         task.add_done_callback(self._minor.discard)
 
@@ -415,6 +462,10 @@ def _transport(settings: Settings) -> Transport:
     return Transport(
         Guard(settings.egress_allow),
         deadline=None,  # `post` has one
-        connections=2 * settings.delivery_concurrency,  # those that hang leave room for one of every other lane
-        connections_per_host=settings.delivery_concurrency,
+        connections=_attempts_at_most(settings),
+        connections_per_host=_attempts_at_most(settings),  # many subscriptions may lie at one; lanes have limits
     )
+
+
+def _attempts_at_most(settings: Settings) -> int:
+    return 2 * settings.delivery_concurrency

@@ -71,7 +71,7 @@ class Dispatcher:
         self._stopping = False
         self._alone = alone
         self._attempting: set[str] = set()
-        self._endings = Endings(catalog, self._ladder, self._now, tell, lambda: lanes.holder)
+        self._endings = Endings(catalog, self._ladder, self._now, tell, lanes.full, lambda: lanes.holder)
         self._finishing: Operation[Finished, Ended] = Operation(self._endings.record, self._ended)
         self._taking: Operation[Ask, Found] = Operation(self._take, self._took)
         catalog.on_change(self._adopt)

@@ -43,7 +43,6 @@ _RETRY_AFTER = ((b"retry-after", b"5"),)
 _TOO_LARGE_OR_SLOW = frozenset({408, 413})
 _UNPROVEN = frozenset({401, 403, 404})
 """Of an address that no source has, or without the proof that its source asks for."""
-_BODIES = frozenset({"POST", "PUT", "PATCH"})
 
 
 Answered = Callable[[Answer, RawHeaders], None]
@@ -53,6 +52,8 @@ class Doors(Protocol):
     """Where tokens are looked up; the catalog in the application."""
 
     def door(self, token: str) -> Door | None: ...
+
+    def shut(self, token: str) -> bool: ...
 
 
 class Count(Protocol):
@@ -188,7 +189,10 @@ class Intake:
         steps = [step for step in raw_path.split(b"/") if step]
         if len(steps) < 3 or steps[-3] != b"in" or (len(steps) > 3 and tuple(steps[:-3]) != self.prefix):
             raise Refusal(404, "unknown address")
-        door = self.doors.door(steps[-1].decode("latin-1"))
+        last = steps[-1].decode("latin-1")
+        door = self.doors.door(last)
+        if door is None and self.doors.shut(last):
+            raise Refusal(503, "this version cannot read the source", _RETRY_AFTER)
         if door is None or door.vendor.name != steps[-2].decode("latin-1"):
             raise Refusal(404, "unknown address")
         return door

@@ -132,6 +132,8 @@ class _Ear(asyncio.Protocol):
 
 def _error(name: str, code: int | None, text: str) -> Exception:
     """As it was raised there: one of sqlite3's with its code, or for a value that cannot be bound a ValueError."""
+    if name == UnicodeDecodeError.__name__:
+        return UnicodeDecodeError("utf-8", b"", 0, 0, "a text of the database")
     kind = getattr(sqlite3, name, None)
     if not (isinstance(kind, type) and issubclass(kind, sqlite3.Error)):
         return ValueError(f"{name}: {text}")

@@ -19,6 +19,7 @@ Progress = Callable[[str, int, int], None]
 
 TABLES: Final[Mapping[LiteralString, tuple[LiteralString, ...]]] = {
     "sources": ("id",), "subscriptions": ("id",), "keys": ("id",), "jobs": ("id",),
+    "consumers": ("id",),
     "opt_outs": ("source_id", "number", "scope", "sender"),
     "identities": ("key",), "messages": ("id",), "receipts": ("id",), "events": ("seq",), "deliveries": ("id",),
     "attempts": ("delivery_id", "number"),

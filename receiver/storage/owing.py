@@ -92,7 +92,7 @@ class Owing:
                     )
                 )  # fmt: skip
             else:
-                state, next_at = "waiting", now
+                state, next_at = "waiting", 0 if urgent else now  # an opt-out before all else that waits there
                 outgoing.stored.add(subscription.id)
         self._rows.append((delivery_id, subscription.id, event_id, state, 0, next_at, now, now, conversation, missed))
 

@@ -27,6 +27,9 @@ from receiver.storage.writer import Done, Statement
 _PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY,
             sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT}  # fmt: skip
 _FATAL = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN}
+ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What `sqlite3` raises; the second where SQLite's complaint names something damaged that is no text any more."""
+_NO_TEXT = "Could not decode to UTF-8"
 _ROWS_A_STATEMENT = 64
 _STATEMENTS_KEPT = 1024
 
@@ -94,8 +97,8 @@ class SqliteDatabase:
                 await _prepare(writing)
                 _sync_names(path.parent)
                 pool = pool or [await _open_reader(path, opened) for _ in range(readers)]
-            except sqlite3.Error as error:
-                raise CannotStart(f"{path}: cannot be opened as a database ({error})") from None
+            except ERRORS as error:
+                raise CannotStart(f"{path}: cannot be opened as a database ({_said(error)})") from None
             opened.pop_all()
         return cls(writing, pool)
 
@@ -107,8 +110,8 @@ class SqliteDatabase:
         async with AsyncExitStack() as opened:
             try:
                 reader = await _open_reader(path, opened)
-            except sqlite3.Error as error:
-                raise CannotStart(f"{path}: cannot be opened for reading ({error})") from None
+            except ERRORS as error:
+                raise CannotStart(f"{path}: cannot be opened for reading ({_said(error)})") from None
             opened.pop_all()
         return cls(None, [reader])
 
@@ -202,7 +205,7 @@ class _Connection:
         self._due, self._asked = [], {}
         try:
             done = await self._connection.run(due, len(statements), tuple(asked))
-        except sqlite3.Error as error:
+        except ERRORS as error:
             raise _translated(error) from error
         for soon, rows in zip(asked.values(), done.before, strict=True):
             soon.rows = rows
@@ -224,7 +227,13 @@ def _with_values(before: str, width: int, rows: int, after: str) -> str:
     return f"{before} VALUES {','.join([row] * rows)} {after}"
 
 
-def _translated(error: sqlite3.Error) -> Exception:
+def _said(error: Exception) -> str:
+    return "damaged: its schema is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+
+
+def _translated(error: Exception) -> Exception:
+    if isinstance(error, UnicodeDecodeError) or str(error).startswith(_NO_TEXT):  # what follows is the text itself
+        return Broken("the database is damaged: a text is not UTF-8")
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     if primary in _PASSING:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import LiteralString, NamedTuple
 
 from receiver.storage.database import Reader, Transaction
-from receiver.storage.events import horizon
+from receiver.storage.events import readable
 
 Pair = tuple[str, str]
 """An event's id and a subscription's."""
@@ -83,7 +83,7 @@ async def owed(reader: Reader, subscription_id: str, first: int | None = None) -
 
 async def events_behind(transaction: Transaction, seq: int, last: int | None, limit: int) -> Sequence[Event]:
     """In the order of the log, as far as it is complete."""
-    complete = await horizon(transaction)
+    complete = await readable(transaction)
     rows = await transaction.fetch(
         f"SELECT {_EVENT} FROM events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT ?",
         seq, complete if last is None else min(last, complete), limit,

@@ -306,6 +306,25 @@ async def test_write_gives_the_result_of_one_change():
     assert ledger.notes == ["begin", True, "commit"]
 
 
+async def test_whoever_is_told_of_one_change_is_told_after_commit_though_its_caller_went_away():
+    ledger, told = Ledger(), list[Any]()
+    batch = Batch(ledger)
+
+    async def change(transaction: Any) -> str:
+        return "done"
+
+    async with running(batch):
+        ledger.may_commit.clear()
+        caller = asyncio.create_task(batch.write(change, told.append))
+        await asyncio.sleep(0.01)
+        caller.cancel()
+        await asyncio.gather(caller, return_exceptions=True)
+        assert told == []
+        ledger.may_commit.set()
+        await batch.write(change)
+    assert told == ["done"]
+
+
 async def test_a_bad_item_whose_caller_went_away_troubles_nobody():
     ledger = Ledger()
     batch, operation = Batch(ledger), noting(ledger)
@@ -316,3 +335,20 @@ async def test_a_bad_item_whose_caller_went_away_troubles_nobody():
         calls[0].cancel()
         ledger.may_commit.set()
         assert await asyncio.wait_for(calls[1], 5) == "2 done"
+
+
+async def test_every_commit_is_told_of_before_its_callers_are_and_nothing_else():
+    ledger = Ledger()
+    batch, operation = Batch(ledger, committed=lambda: ledger.notes.append("news")), noting(ledger)
+
+    async def nothing(_transaction: Transaction) -> None: ...
+
+    async with running(batch):
+        await batch.submit(operation, 1)
+        await batch.write(nothing)
+        ledger.at_commit = [Unavailable("full")]
+        with pytest.raises(Unavailable):
+            await batch.write(nothing)
+    assert ledger.notes == [
+        "begin", ("apply", [1]), "commit", "news", ("told", ["1 done"]), "begin", "commit", "news", "begin", "rollback",
+    ]  # fmt: skip

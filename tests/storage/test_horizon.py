@@ -23,7 +23,7 @@ def row(name: str) -> tuple[Any, ...]:
 
 async def seen(database: Any) -> tuple[int, list[str]]:
     async with database.reading() as reader:
-        complete = await events.horizon(reader)
+        complete = await events.readable(reader)
         rows = await reader.fetch("SELECT id FROM events WHERE seq <= ? ORDER BY seq", complete)
         return complete, [found[0] for found in rows]
 
@@ -98,7 +98,7 @@ async def test_no_reader_misses_an_event_of_writers_that_hold_their_commits(tmp_
         while not last_look:
             last_look = working.done()
             async with database.reading() as reader:
-                complete = await events.horizon(reader)
+                complete = await events.readable(reader)
                 rows = await reader.fetch(
                     "SELECT seq, id FROM events WHERE seq > ? AND seq <= ? ORDER BY seq LIMIT 50", position, complete
                 )
@@ -123,4 +123,4 @@ async def test_pages_of_the_log_can_be_kept_within_it(tmp_path: Path):
         await write(database, *"abc")
         async with database.reading() as reader:
             found = await events.page(reader, Wanted(), after=1, limit=1)
-            assert [item.seq for item in found if item.seq <= await events.horizon(reader)] == [2]
+            assert [item.seq for item in found if item.seq <= await events.readable(reader)] == [2]

@@ -12,6 +12,7 @@ import pytest
 from receiver.storage.database import Broken, CannotStart, StorageError, Unavailable
 from receiver.storage.ownership import APPLICATION_ID
 from receiver.storage.sqlite import SqliteDatabase
+from tests.storage import copying
 from tests.storage.opening import NAME, change, fetch, names, opened_apart
 from tests.storage.opening import opened as opened_in_thread
 
@@ -141,6 +142,28 @@ async def test_a_file_destroyed_under_us_is_for_good(opened: Opened, tmp_path: P
             await fetch(database, "SELECT * FROM rows")
         with pytest.raises(Broken):
             await change(database, "INSERT INTO rows VALUES (2, 'y')")
+
+
+async def test_a_text_that_is_none_is_for_good_and_is_not_told(opened: Opened, tmp_path: Path):
+    """We write none: it is damage, which may stand in the middle of a person's message."""
+    async with opened(tmp_path, schema=False) as database:
+        await change(database, ROWS)
+        await change(database, "INSERT INTO rows VALUES (1, CAST(x'736563726574ba' AS TEXT))")
+        with pytest.raises(Broken, match="not UTF-8") as told:
+            await fetch(database, "SELECT * FROM rows")
+        assert "secret" not in str(told.value)
+
+
+async def test_a_schema_that_is_no_text_is_told_in_one_line(opened: Opened, tmp_path: Path):
+    async with opened(tmp_path):
+        pass
+    copying.spoil_schema(tmp_path / NAME)
+    with pytest.raises(CannotStart, match=r"receiver\.db: cannot be opened .*damaged"):
+        async with opened(tmp_path):
+            pass
+    for opening in (SqliteDatabase.open, SqliteDatabase.open_reader):
+        with pytest.raises(CannotStart, match=r"receiver\.db: cannot be opened .*damaged"):
+            await opening(tmp_path / NAME)
 
 
 async def test_every_file_is_the_owners_alone(tmp_path: Path):
