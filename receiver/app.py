@@ -10,7 +10,7 @@ import random
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, MutableMapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Self
@@ -61,8 +61,6 @@ from receiver.throttle import Throttle
 from receiver.vendors.contract import Answer
 
 DRAIN_SECONDS = 20.0
-HEARS_EVERY = 0.25
-"""Seconds after which a reader of the log hears of what another process committed."""
 
 Scope = MutableMapping[str, Any]
 
@@ -149,7 +147,7 @@ class App:
             await stack.enter_async_context(self._running(dispatch=dispatch))
             if dispatch:
                 with _making_ready(self.settings.database_name):
-                    await self.batch.write(lambda transaction: partitions.prepare(transaction, self.clock()))
+                    await partitions.look_ahead(database, self.clock())
                     await self._make_first_key()
             yield self
 
@@ -176,13 +174,8 @@ class App:
         self.shared = await open_postgres(settings.database_url, self.world.chance)
         self._server_clock = self.clock = ServerClock(self.world.monotonic)
         with _making_ready(settings.database_name):
-            await self._set_clock()
+            await self._server_clock.read(self.shared.time)
         return self.shared
-
-    async def _set_clock(self) -> None:
-        if self.shared is not None:
-            asked_at = self.world.monotonic()
-            self._server_clock.set(await self.shared.time(), asked_at)
 
     @asynccontextmanager
     async def reading(self) -> AsyncIterator[Self]:
@@ -321,44 +314,20 @@ class App:
             watching.cancel()
 
     def _share(self, database: Shared) -> Sequence["asyncio.Task[None]"]:
-        """What a process does that is not alone: it keeps its place, and heeds what the others say."""
-        dispatcher = self.dispatcher
-        sharing = Sharing(
+        """What a process does that is not alone."""
+        self.sharing = Sharing(
             database=database,
             batch=self.batch,
+            dispatcher=self.dispatcher,
             lanes=self._lanes,
-            clock=self.clock,
+            catalog=self.catalog,
+            live=self.live,
+            clock=self._server_clock,
             monotonic=self.world.monotonic,
             health=self.health,
-            known=lambda: dispatcher.known,
-            lost=dispatcher.lost,
-            learn=dispatcher.noticed,
-            look=self._look,
+            wake_jobs=self.jobs.wake,
         )
-        self.sharing = sharing
-        heeding = database.listen(lambda _: sharing.heed())
-        return [asyncio.create_task(work) for work in (sharing.run(), heeding, self._hear_commits())]
-
-    async def _hear_commits(self) -> None:
-        """Whoever reads along the log is told of what other processes committed. Looked for rather than sent: a word
-        with each commit would make all processes commit one after the other.
-        """
-        seen = 0
-        while True:
-            await asyncio.sleep(HEARS_EVERY)
-            if self.live.awaited:
-                with suppress(Unavailable):
-                    async with self.database.reading() as reader:
-                        before, seen = seen, await events.readable(reader)
-                    if seen != before:
-                        self.live.told()
-
-    async def _look(self) -> None:
-        """What others may have changed."""
-        await self._set_clock()
-        async with self.database.reading() as reader:
-            await self.catalog.refresh(reader)
-        self.jobs.wake()
+        return self.sharing.start()
 
     async def _commit(self) -> None:
         try:

@@ -1,6 +1,6 @@
 """The clock of a server that many processes share, kept between looks at it by this machine's monotonic clock."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 
 class ServerClock:
@@ -14,6 +14,11 @@ class ServerClock:
     def __call__(self) -> int:
         self._last = max(self._last, self._lead + self._passed())
         return self._last
+
+    async def read(self, ask: Callable[[], Awaitable[int]]) -> None:
+        """Asks the server."""
+        asked_at = self._monotonic()
+        self.set(await ask(), asked_at)
 
     def set(self, moment: int, asked_at: float) -> None:
         """The server said `moment` when asked at that monotonic second, and half of the way back ago."""

@@ -3,17 +3,24 @@ of each subscription, and looks for what is due in store whoever put it there.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from math import inf
 from typing import Final
 
+from receiver.clock import ServerClock
+from receiver.delivery.dispatcher import Dispatcher
 from receiver.delivery.lanes import Lanes
 from receiver.observe import Health, log
-from receiver.storage import deliveries, partitions, processes
+from receiver.storage import deliveries, events, partitions, processes
 from receiver.storage.batch import Batch
-from receiver.storage.database import Shared, StorageError, Transaction, Unavailable
+from receiver.storage.catalog import Catalog
+from receiver.storage.database import Shared, Transaction, Unavailable
 from receiver.storage.deliveries import Due
+from receiver.storage.live import Live
 
+HEARS_EVERY: Final = 0.25
+"""Seconds after which a reader of the log hears of what another process committed."""
 LOOKS_EVERY: Final = 5.0
 """Seconds after which it looks by itself, should no word have come."""
 _PARTITIONED: Final = 3600.0
@@ -23,34 +30,30 @@ CAUSE: Final = "database_unreachable"
 
 
 class Sharing:
-    """`run` is the owner of all that happens here.
-
-    known    the ids of all deliveries in this process' memory
-    lost     told that others hold now what was in memory
-    learn    told when deliveries in store are due
-    look     whatever else is to be looked at now and then
-    """
+    """`start` begins what happens here, which ends when it is cancelled."""
 
     def __init__(
-        self, *, database: Shared, batch: Batch, lanes: Lanes, clock: Callable[[], int],
-        monotonic: Callable[[], float], health: Health, known: Callable[[], Collection[str]],
-        lost: Callable[[], Awaitable[None]], learn: Callable[[Mapping[str, Due]], None],
-        look: Callable[[], Awaitable[None]],
+        self, *, database: Shared, batch: Batch, dispatcher: Dispatcher, lanes: Lanes, catalog: Catalog, live: Live,
+        clock: ServerClock, monotonic: Callable[[], float], health: Health, wake_jobs: Callable[[], None],
     ) -> None:  # fmt: skip
         self._database = database
         self._batch = batch
+        self._dispatcher = dispatcher
         self._lanes = lanes
+        self._catalog = catalog
+        self._live = live
         self._clock = clock
         self._monotonic = monotonic
         self._health = health
-        self._known = known
-        self._lost = lost
-        self._learn = learn
-        self._look = look
+        self._wake_jobs = wake_jobs
         self._doubts = database.doubts
         self._settle_at = inf
         self._renewed, self._prepared = -inf, monotonic()
         self._word = asyncio.Event()
+
+    def start(self) -> Sequence["asyncio.Task[None]"]:
+        heeding = self._database.listen(lambda _: self.heed())
+        return [asyncio.create_task(work) for work in (self.run(), heeding, self._hear_commits())]
 
     def heed(self, *, renew: bool = False) -> None:
         """A word came from another process. With `renew` also the lease is looked at, though its time has not come."""
@@ -72,9 +75,8 @@ class Sharing:
             except Unavailable as error:
                 self._health.fail(CAUSE)
                 log("sharing.waits", level="warning", exc=error)
-            except StorageError as error:
+            except Exception as error:  # noqa: BLE001 — without its lease the process would do nothing more
                 log("sharing.failed", level="error", exc=error)
-                return
             else:
                 self._health.clear(CAUSE)
 
@@ -88,7 +90,7 @@ class Sharing:
             log("lease.taken_over", level="warning", deliveries=taken)
         self._lanes.divide(among)
         if now - self._prepared >= _PARTITIONED:
-            await self._batch.write(lambda transaction: partitions.prepare(transaction, self._clock()))
+            await partitions.look_ahead(self._database, self._clock())
             self._prepared = now
         await self._look()
         if self._database.doubts != self._doubts:
@@ -96,16 +98,37 @@ class Sharing:
         if now >= self._settle_at:
             await self._batch.write(self._settle_doubts)
             self._settle_at = inf
-        self._learn(await self._batch.write(self._find_due))
+        self._dispatcher.noticed(await self._batch.write(self._find_due))
 
     async def _renew(self, now: float) -> None:
         number = self._lanes.holder
         alive = await self._batch.write(lambda transaction: processes.renew(transaction, number, self._clock()))
         if not alive:
             log("lease.lost", level="warning", process=number)
-            await self._lost()
+            await self._dispatcher.lost()
         self._renewed = now
         self._lanes.believed_until = now + processes.LEASE / 1e6
+
+    async def _look(self) -> None:
+        """What others may have changed."""
+        await self._clock.read(self._database.time)
+        async with self._database.reading() as reader:
+            await self._catalog.refresh(reader)
+        self._wake_jobs()
+
+    async def _hear_commits(self) -> None:
+        """Whoever reads along the log is told of what other processes committed. Looked for rather than sent: a word
+        with each commit would make all processes commit one after the other.
+        """
+        seen = 0
+        while True:
+            await asyncio.sleep(HEARS_EVERY)
+            if self._live.awaited:
+                with suppress(Unavailable):
+                    async with self._database.reading() as reader:
+                        before, seen = seen, await events.readable(reader)
+                    if seen != before:
+                        self._live.told()
 
     async def _look_after_others(self, transaction: Transaction) -> tuple[int, int]:
         taken = await processes.take_over(transaction, self._clock())
@@ -115,7 +138,7 @@ class Sharing:
         """A COMMIT whose answer was lost may have leased deliveries to us: nobody would ever send them."""
         now, holder = self._clock(), self._lanes.holder
         held = await deliveries.held_by(transaction, holder, now - _UNTOLD)
-        known = self._known()
+        known = self._dispatcher.known
         unknown = [delivery_id for delivery_id in held if delivery_id not in known]
         if unknown:
             log("lease.unknown", level="warning", deliveries=len(unknown))

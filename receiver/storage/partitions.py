@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, LiteralString
 
-from receiver.storage.database import Transaction
+from receiver.observe import log
+from receiver.storage.database import Contended, Database, Transaction
 from receiver.storage.ids import first_id
 
 PARTED: Final[dict[LiteralString, str]] = {"receipts": "rcp", "events": "evt", "attempts": "dlv"}
@@ -18,11 +19,24 @@ WEEK: Final = 7 * 86_400 * 1_000_000
 _MONDAY: Final = 4 * 86_400 * 1_000_000  # 1970-01-05
 
 
+async def look_ahead(database: Database, now: int) -> None:
+    """`prepare` in a transaction of its own, so that it takes nobody's work with it. Where it had to wait, for a dump
+    that is being made, it gives up, and keeps nobody waiting behind it: the next try is soon enough.
+    """
+    try:
+        async with database.writing() as transaction:
+            made = await prepare(transaction, now)
+    except Contended as error:
+        log("partitions.not_made", level="warning", exc=error)
+    else:
+        if made:
+            log("partitions.made", parts=len(made))
+
+
 async def prepare(transaction: Transaction, now: int) -> Sequence[str]:
     """Makes the parts of this week and the next ones that are not there; returns their names.
 
-    Without its part a row is kept in the table's part for everything else, and that week stays there. Nobody is kept
-    waiting behind one that has to wait itself, for a dump that is being made: the next try is soon enough.
+    Without its part a row is kept in the table's part for everything else, and that week stays there.
     """
     if transaction.engine == "sqlite":
         return []

@@ -217,3 +217,42 @@ async def test_one_health_of_a_subscription_for_all(tmp_path: Path):
         await other.tell(path, vendor_message_id="m6", text="hello")
         await it.until_states(retrying=6, succeeded=1)
         assert await it.look("SELECT health FROM subscriptions WHERE id = $1", made["id"]) == [(None,)]
+
+
+async def test_who_reads_along_hears_of_what_another_process_committed(tmp_path: Path):
+    async with group(tmp_path) as it:
+        one, other = it.processes
+        path = await it.source()
+        waiting = asyncio.create_task(one.app.live.wait(one.app.live.commits, 20.0))
+        await asyncio.sleep(0.1)
+        started = asyncio.get_running_loop().time()
+        assert await other.tell(path, vendor_message_id="m1", text="hello") == 200
+        await waiting
+        assert asyncio.get_running_loop().time() - started < 10  # not by the end of its patience
+        (event,) = (await one.api("GET", "/v1/events"))["data"]
+        assert event["data"]["vendor_message_id"] == "m1"
+
+
+async def test_deliveries_that_were_leased_without_our_knowledge_are_found(tmp_path: Path):
+    """As after a COMMIT whose answer was lost."""
+    async with group(tmp_path, 1) as it:
+        (one,) = it.processes
+        path = await it.source()
+        await one.subscribe(types=["message.received"])
+        gate = Gate()
+        it.subscribers.behaviours["a"] = gate
+        assert await one.tell(path, vendor_message_id="m1", text="hello") == 200
+        await it.until_states(sending=1)
+        await it.other.execute(
+            """INSERT INTO deliveries (id, subscription_id, event_id, state, attempts, created_at, updated_at, leased_by)
+               SELECT 'dlv_unknown', subscription_id, event_id || 'x', 'sending', 0, 1, 1, leased_by FROM deliveries"""
+        )
+        await it.other.execute(
+            """INSERT INTO events (id, type, accepted_at, body)
+               SELECT id || 'x', type, accepted_at, body FROM events"""
+        )
+        one.app.sharing._settle_at = 0.0
+        one.app.sharing.heed()
+        gate.opened.set()
+        await it.until_states(succeeded=2)
+        assert one.app.shared is not None

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from receiver.storage.batch import Batch, Operation
-from receiver.storage.database import Broken, Transaction, Unavailable
+from receiver.storage.database import Broken, Contended, Transaction, Unavailable
 
 
 class Ledger:
@@ -204,6 +204,20 @@ async def test_a_passing_failure_is_told_to_that_batch_and_the_next_goes_on():
         assert await batch.submit(operation, 3) == "3 done"
     assert [type(result) for result in results] == [Unavailable, Unavailable]
     assert "told" not in [note[0] for note in ledger.notes[: ledger.notes.index("rollback")]]
+
+
+async def test_work_that_another_process_was_in_the_way_of_is_done_again_at_once():
+    ledger = Ledger()
+    batch, operation = Batch(ledger), noting(ledger)
+    ledger.at_commit = [Contended("deadlock"), Contended("deadlock")]
+    async with running(batch):
+        assert await batch.submit(operation, 1) == "1 done"
+        ledger.at_commit = [Contended("deadlock")] * 9
+        with pytest.raises(Contended):
+            await batch.submit(operation, 2)
+        ledger.at_commit = []
+        assert await batch.submit(operation, 3) == "3 done"
+    assert [note for note in ledger.notes if note[0] == "told"] == [("told", ["1 done"]), ("told", ["3 done"])]
 
 
 async def test_each_caller_gets_an_error_of_its_own():

@@ -53,6 +53,23 @@ async def test_processes_that_start_at_once_make_each_once(tmp_path: Path):
 
 
 @on_postgres
+async def test_a_dump_that_is_being_made_is_not_waited_for(tmp_path: Path):
+    async with opened(tmp_path) as database, opened(tmp_path) as other:
+        async with other.writing() as dump:
+            await dump.fetch("LOCK TABLE events IN ACCESS SHARE MODE")
+            await partitions.look_ahead(database, NOW)
+            await write(database, NOW)
+            assert await prepared(database) == 3  # the parts for everything else
+        await partitions.look_ahead(database, NOW + 2 * WEEK)
+        assert await prepared(database) == 3 + len(partitions.PARTED) * (partitions.AHEAD + 1)
+
+
+async def prepared(database: Any) -> int:
+    ((number,),) = await fetch(database, "SELECT count(*) FROM pg_class WHERE relispartition AND relkind = 'r'")
+    return int(number)
+
+
+@on_postgres
 async def test_a_row_is_in_its_weeks_part_and_an_id_is_looked_up_there_alone(tmp_path: Path):
     async with opened(tmp_path) as database:
         await prepare(database)
