@@ -121,7 +121,11 @@ def test_commands_are_found_on_the_pages_and_wrong_ones_would_be():
 def test_every_setting_that_a_page_names_is_one(page: Path):
     named = set(re.findall(rf"{PREFIX}[A-Z][A-Z_]*[A-Z]", page.read_text("utf-8")))
     known = {f"{PREFIX}{name.upper()}" for name in Settings.model_fields}
-    allowed = known | {f"{name}_FILE" for name in known} | {"RECEIVER_URL", "RECEIVER_KEY", "RECEIVER_TEST"}
+    allowed = (
+        known
+        | {f"{name}_FILE" for name in known}
+        | {"RECEIVER_URL", "RECEIVER_KEY", "RECEIVER_TEST", "RECEIVER_TEST_POSTGRES"}
+    )
     assert named <= allowed
 
 
