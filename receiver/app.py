@@ -38,6 +38,7 @@ from receiver.storage.catalog import Catalog
 from receiver.storage.database import Broken, CannotStart, StorageError, Unavailable
 from receiver.storage.deliveries import Attempt
 from receiver.storage.ids import Ids
+from receiver.storage.indexer import Indexer
 from receiver.storage.keys import Key
 from receiver.storage.migrate import migrate, pending
 from receiver.storage.ownership import Ownership
@@ -173,6 +174,7 @@ class App:
         self.jobs = Jobs(
             batch=self.batch, catalog=self.catalog, ids=self.ids, clock=world.clock, wake_lane=self.dispatcher.wake
         )
+        self.indexer = Indexer(database, self.batch)
         self._intake = Intake(
             doors=self.catalog,
             record=partial(self.batch.put, self._recording),
@@ -210,6 +212,7 @@ class App:
 
     def _recorded(self, committed: Sequence[Recorded]) -> None:
         self.dispatcher.hand_over([item.outgoing for item in committed])
+        self.indexer.wake()
 
     async def _ping(self, subscription: Subscription) -> Attempt:
         return await self.dispatcher.ping(subscription, self.ids.new("evt"))
@@ -236,11 +239,12 @@ class App:
         self._minor: set[asyncio.Task[None]] = set()
         running = [asyncio.create_task(self._commit())]
         if dispatch:
-            running += [asyncio.create_task(self._send()), asyncio.create_task(self.jobs.run())]
+            running += [asyncio.create_task(work) for work in (self._send(), self.jobs.run(), self._index())]
         watching = asyncio.create_task(watch(self.batch, self.health, self.limits, self.failed.set))
         try:
             yield
         finally:
+            self.indexer.stop()
             await self.jobs.stop()
             await self.dispatcher.stop(DRAIN_SECONDS)
             self.batch.close()
@@ -268,6 +272,12 @@ class App:
                 return
             else:
                 return
+
+    async def _index(self) -> None:
+        try:
+            await self.indexer.run()
+        except Exception as error:  # noqa: BLE001 — searches go on without, what is not indexed is looked into
+            log("index.failed", level="error", exc=error)
 
     async def _make_first_key(self) -> None:
         if self.settings.api_key is not None:

@@ -59,9 +59,16 @@ def position_of(query: Paged, kind: str, prefix: str) -> str | None:
     return position or None
 
 
-def turn(query: Paged, kind: str, found: Sequence[Row], position: Callable[[Row], str]) -> Turned[Row]:
-    """A page from `found`, which was asked for one row more than the limit."""
+def turn(
+    query: Paged, kind: str, found: Sequence[Row], position: Callable[[Row], str], *, upto: object = None
+) -> Turned[Row]:
+    """A page from `found`, which was asked for one row more than the limit. Where fewer were found, `upto` is how far
+    was looked, None to the end.
+    """
     rows = found[: query.limit]
+    if upto is not None and len(found) <= query.limit:
+        behind = encode(kind, str(upto))
+        return Turned(rows, behind, behind)
     if not rows:
         return Turned(rows, None, query.after or encode(kind, ""))
     last = encode(kind, position(rows[-1]))

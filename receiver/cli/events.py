@@ -29,6 +29,7 @@ def events() -> None:
 @click.option("--status")
 @click.option("--since", metavar="TIME", help="Accepted then or later, such as 2026-11-20T14:47:03Z.")
 @click.option("--until", metavar="TIME", help="Accepted before then.")
+@click.option("-q", "q", metavar="WORDS", help="Words of a message's text, all of them; * behind one: its beginning.")
 @click.option(
     "--order", type=click.Choice(["asc", "desc"]), default="desc", show_default=True, help="asc: oldest first."
 )

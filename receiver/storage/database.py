@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, LiteralString, Protocol
 
+from receiver.storage.text_index import TextIndex
+
 Row = tuple[Any, ...]
 Values = Sequence[Any]
 
@@ -29,6 +31,11 @@ class CannotStart(StorageError):
 
 
 class Reader(Protocol):
+    @property
+    def texts(self) -> TextIndex:
+        """How this engine searches the words of texts."""
+        ...
+
     async def fetch(self, sql: LiteralString, *values: Any) -> Sequence[Row]:
         """All rows of one statement. Raises Unavailable, Broken."""
         ...

@@ -17,6 +17,7 @@ from urllib.parse import quote
 
 import aiosqlite
 
+from receiver.storage import text_index
 from receiver.storage.database import Broken, CannotStart, Row, StorageError, Unavailable, Values
 from receiver.storage.ownership import APPLICATION_ID, check_file, check_log
 
@@ -117,6 +118,7 @@ class _Connection:
     """
 
     __slots__ = ("_connection", "_due")
+    texts = text_index.SQLITE
 
     def __init__(self, connection: aiosqlite.Connection, begin: LiteralString) -> None:
         self._connection = connection
