@@ -7,7 +7,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from receiver.api import deliveries, events, health, jobs, keys, receipts, sources, subscriptions, vendors
+from receiver.api import (
+    batches,
+    deliveries,
+    events,
+    health,
+    jobs,
+    keys,
+    messages,
+    receipts,
+    sources,
+    subscriptions,
+    vendors,
+)
 from receiver.api.context import Context
 from receiver.api.openapi import with_document
 from receiver.api.operation import Operations, Resource
@@ -19,6 +31,8 @@ OPERATIONS: Operations = (
     *subscriptions.OPERATIONS,
     *jobs.OPERATIONS,  # before the events: none of those is called `replay`
     *events.OPERATIONS,
+    *messages.OPERATIONS,
+    *batches.OPERATIONS,
     *deliveries.OPERATIONS,
     *receipts.OPERATIONS,
     *keys.OPERATIONS,

@@ -12,6 +12,7 @@ from receiver.api.problem import Problem
 _VERSION = b"\x01"
 _SEPARATOR = "\x1f"
 _ID_CHARS = 26
+_SEQ_DIGITS = 18
 
 Row = TypeVar("Row")
 
@@ -32,6 +33,16 @@ def decode(kind: str, cursor: str) -> str:
     if encode(kind, position) != cursor:
         raise Problem("bad_cursor")
     return position
+
+
+def place(kind: str, cursor: str) -> int | None:
+    """A position in the log, None for its start; raises Problem."""
+    position = decode(kind, cursor)
+    if not position:
+        return None
+    if not (position.isascii() and position.isdigit() and len(position) <= _SEQ_DIGITS):
+        raise Problem("bad_cursor")
+    return int(position)
 
 
 def is_id(text: str, prefix: str) -> bool:

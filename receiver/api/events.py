@@ -7,7 +7,7 @@ from pydantic import AfterValidator, Field, RootModel
 
 from receiver.api import deliveries
 from receiver.api.context import Context
-from receiver.api.cursor import Turned, decode, is_id, turn
+from receiver.api.cursor import Turned, is_id, place, turn
 from receiver.api.deliveries import DeliveryPage
 from receiver.api.inputs import Address, Moment, Nothing, Paged, Text, Word
 from receiver.api.operation import Answer, Call, Operation, Operations
@@ -18,8 +18,6 @@ from receiver.sms.matching import valid_type_pattern
 from receiver.sms.words import query as words_of
 from receiver.storage import events
 from receiver.storage.database import Reader
-
-_SEQ_DIGITS = 18
 
 
 def type_pattern(pattern: str) -> str:
@@ -118,12 +116,7 @@ async def _position(reader: Reader, query: EventQuery, kind: str) -> int | None:
         if found is None:
             raise Problem("bad_cursor")
         return found
-    position = decode(kind, query.after)
-    if not position:
-        return None
-    if not (position.isascii() and position.isdigit() and len(position) <= _SEQ_DIGITS):
-        raise Problem("bad_cursor")
-    return int(position)
+    return place(kind, query.after)
 
 
 def _wanted(query: EventQuery) -> events.Wanted:

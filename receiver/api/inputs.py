@@ -45,6 +45,12 @@ def _integer(value: object) -> object:
     return value
 
 
+def _flag(value: object) -> object:
+    if value not in ("true", "false"):
+        raise ValueError("must be `true` or `false`")
+    return value == "true"
+
+
 def _moment(value: object) -> int:
     match = _TIME.fullmatch(value) if isinstance(value, str) else None
     if match is None:
@@ -69,6 +75,9 @@ Address = Annotated[
     AfterValidator(_address),
     Field(examples=["+447700900123", "+4477*"], description="exact, or a prefix with `*` at its end"),
 ]
+Number = Annotated[Word, AfterValidator(_address)]
+"""An address that is meant exactly."""
+Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"type": "boolean"})]
 Moment = Annotated[
     int,
     BeforeValidator(_moment),

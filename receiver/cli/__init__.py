@@ -17,6 +17,7 @@ from receiver.cli.events import events
 from receiver.cli.jobs import jobs, replay
 from receiver.cli.keys import keys
 from receiver.cli.local import demo, migrate, serve, settings
+from receiver.cli.messages import messages
 from receiver.cli.sources import source
 from receiver.cli.subscriptions import subscription
 from receiver.cli.trigger import trigger
@@ -30,6 +31,7 @@ COMMANDS = (
     source,
     subscription,
     events,
+    messages,
     deliveries,
     replay,
     jobs,

@@ -41,6 +41,8 @@ PREFIXES = {
     "sources": "src",
     "subscriptions": "sub",
     "events": "evt",
+    "messages": "msg",
+    "batches": "batch",
     "deliveries": "dlv",
     "receipts": "rcp",
     "keys": "key",
@@ -88,10 +90,12 @@ async def _filled(api: Api) -> dict[str, str]:
     await api.receive(source, b"{broken")
     await api.attempted(api.recorded[0], "dead", an_attempt(status=500, error="status"))
     recorded = api.recorded[0]
+    messages = (await api.client.get("/v1/messages")).json()["data"]
     job = await api.client.post(f"/v1/subscriptions/{subscription['id']}/recover")
     return {
         "the src": source["id"], "the sub": subscription["id"], "the evt": recorded.outgoing.leased[0].event_id,
         "the dlv": recorded.outgoing.leased[0].delivery_id, "the rcp": recorded.receipt.id,
+        "the msg": messages[-1]["id"], "doomed msg": messages[0]["id"], "the batch": "a campaign",
         "the job": job.json()["job"]["id"],
         "doomed src": (await api.make_source())["id"], "doomed sub": (await api.make_subscription())["id"],
         "doomed key": (await api.make_key("read"))["id"],

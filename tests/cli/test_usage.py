@@ -35,13 +35,13 @@ def test_the_commands_are_those_of_this_release():
         "subscription", "subscription add", "subscription list", "subscription test", "subscription pause",
         "subscription resume", "subscription recover", "subscription rotate", "subscription remove",
         "replay", "jobs", "jobs list", "jobs show", "jobs cancel",
-        "events", "events list", "events show", "deliveries", "deliveries list", "deliveries retry", "deliveries show",
+        "events", "events list", "events show", "messages", "messages list", "messages show", "messages read",
+        "messages delete", "deliveries", "deliveries list", "deliveries retry", "deliveries show",
         "keys", "keys create", "keys list", "keys revoke", "backup", "restore",
     }  # fmt: skip
 
 
 LATER = (
-    "messages list",
     "reparse",
     "listen",
     "optouts",
