@@ -31,6 +31,7 @@ from receiver.intake.http import RawHeaders, Receive, Send, Whole
 from receiver.intake.receive import Intake
 from receiver.observe import Counters, Health, log
 from receiver.settings import Settings
+from receiver.sms.consent import Change
 from receiver.sms.timestamps import SECOND
 from receiver.storage import events, keys, sources
 from receiver.storage.batch import Batch, Operation
@@ -42,7 +43,7 @@ from receiver.storage.indexer import Indexer
 from receiver.storage.keys import Key
 from receiver.storage.migrate import migrate, pending
 from receiver.storage.ownership import Ownership
-from receiver.storage.record import Recorded, Recorder, Recording
+from receiver.storage.record import Consented, Recorded, Recorder, Recording
 from receiver.storage.sqlite import SqliteDatabase
 from receiver.storage.subscriptions import Subscription
 from receiver.storage.watch import Limits, watch
@@ -171,6 +172,7 @@ class App:
             tell=recorder.tell,
         )
         self._recording: Operation[Recording, Recorded] = Operation(recorder.record, self._recorded, _held)
+        self._consenting: Operation[Sequence[Change], Consented] = Operation(recorder.change_consents, self._recorded)
         self.jobs = Jobs(
             batch=self.batch, catalog=self.catalog, ids=self.ids, clock=world.clock, wake_lane=self.dispatcher.wake
         )
@@ -206,13 +208,17 @@ class App:
             wake=self.dispatcher.wake,
             ask_consent=self._ask_consent,
             jobs_woken=self.jobs.wake,
+            consent=self._consent,
             causes=self.health.causes,
             failed=self.throttle.failed,
         )
 
-    def _recorded(self, committed: Sequence[Recorded]) -> None:
+    def _recorded(self, committed: Sequence[Recorded] | Sequence[Consented]) -> None:
         self.dispatcher.hand_over([item.outgoing for item in committed])
         self.indexer.wake()
+
+    async def _consent(self, wish: Sequence[Change]) -> int:
+        return (await self.batch.submit(self._consenting, wish)).changed
 
     async def _ping(self, subscription: Subscription) -> Attempt:
         return await self.dispatcher.ping(subscription, self.ids.new("evt"))

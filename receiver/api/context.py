@@ -7,6 +7,7 @@ from typing import TypeVar
 from receiver.api.problem import Problem
 from receiver.delivery.handshake import Consent, NoConsent
 from receiver.egress import Guard
+from receiver.sms.consent import Change
 from receiver.storage.batch import Batch
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import Database, Transaction
@@ -31,6 +32,7 @@ class Context:
     ask_consent asks a subscription's URL whether deliveries are welcome, with its headers and at its rate
     jobs_woken  told of a job that was just asked for
     causes      why this process is not ready; empty when it is
+    consent     changes the opt-out list as one wish, and says how many of its lines are others now
     failed      told of a peer without a valid key; for how many seconds it is told no more than 429, 0 for none
     """
 
@@ -49,6 +51,7 @@ class Context:
     causes: Callable[[], Sequence[str]]
     ask_consent: Callable[[Subscription], Awaitable[Consent | NoConsent]]
     jobs_woken: Callable[[], None]
+    consent: Callable[[Sequence[Change]], Awaitable[int]]
     failed: Callable[[str], float] = unlimited
     vendors: Mapping[str, Vendor] = field(default_factory=lambda: VENDORS)
 

@@ -36,6 +36,12 @@ class Nothing(Input):
     """No parameters, or an empty body."""
 
 
+class Upload(Input):
+    """A body that is no JSON, as it came."""
+
+    content: bytes
+
+
 Model = TypeVar("Model", bound=Input)
 
 

@@ -3,6 +3,7 @@
 https://spec.openapis.org/oas/v3.1.1.html
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -96,7 +97,7 @@ def _schemas(operations: Operations) -> _Schemas:
     wanted[ProblemDetails, "serialization"] = None
     for operation in operations:
         wanted |= dict.fromkeys((item, "serialization") for item in operation.answers.values() if item is not None)
-        if operation.takes_body:
+        if operation.takes_body and operation.takes == JSON:
             wanted[operation.body, "validation"] = None
     places, found = models_json_schema(list(wanted), ref_template=_REF)
     components = found["$defs"]
@@ -118,14 +119,19 @@ def _operation(operation: Operation[Any, Any], schemas: _Schemas) -> Schema:
     if operation.takes_body and operation.body is not Nothing:
         described["requestBody"] = {
             "required": any(field.is_required() for field in operation.body.model_fields.values()),
-            "content": {JSON: {"schema": schemas.of(operation.body, "validation")}},
+            "content": {operation.takes: _taken(operation, schemas)},
         }
     return described
 
 
+def _taken(operation: Operation[Any, Any], schemas: _Schemas) -> Schema:
+    """Of what is no JSON any bytes will do, so that there is no schema of it."""
+    return {"schema": schemas.of(operation.body, "validation")} if operation.takes == JSON else {}
+
+
 def _path_parameters(path: str) -> Iterable[Schema]:
-    if "{id}" in path:
-        yield {"name": "id", "in": "path", "required": True, "schema": _TEXT}
+    for name in re.findall(r"\{(\w+)\}", path):
+        yield {"name": name, "in": "path", "required": True, "schema": _TEXT}
 
 
 def _query_parameters(query: type[Input]) -> Iterable[Schema]:
@@ -147,7 +153,7 @@ def _responses(operation: Operation[Any, Any], schemas: _Schemas) -> Iterable[tu
     for status, model in operation.answers.items():
         answer: Schema = {"description": HTTPStatus(status).phrase}
         if model is not None:
-            answer["content"] = {JSON: {"schema": schemas.of(model, "serialization")}}
+            answer["content"] = {operation.gives: {"schema": schemas.of(model, "serialization")}}
         headers = _headers(operation, status)
         yield str(status), answer | ({"headers": headers} if headers else {})
     for code in operation.problem_codes:

@@ -1,13 +1,13 @@
 """An endpoint declared once as data: the route that serves it and its place in the OpenAPI document follow from it."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import Response, StreamingResponse
 from starlette.types import Receive, Send
 from starlette.types import Scope as ASGIScope
 
@@ -20,9 +20,10 @@ from receiver.storage.database import StorageError
 
 Query = TypeVar("Query", bound=Input)
 Body = TypeVar("Body", bound=Input)
-Method = Literal["GET", "POST", "PATCH", "DELETE"]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 JSON = "application/json"
+CSV = "text/csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,10 +42,12 @@ class Call(Generic[Query, Body]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """`body` is a model or JSON as it is; `next` the cursor of the next page, which becomes a Link (RFC 8288)."""
+    """`body` is a model, bytes as they are, or pieces of them as they come; `next` the cursor of the next page, which
+    becomes a Link (RFC 8288).
+    """
 
     status: int = 200
-    body: BaseModel | bytes = b""
+    body: BaseModel | bytes | AsyncIterator[bytes] = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     next: str | None = None
 
@@ -52,7 +55,7 @@ class Answer:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation(Generic[Query, Body]):
     """`answers` has a model for each status, None for no content. `problems` are those that do not follow from the
-    rest; `problem_codes` are all of them.
+    rest; `problem_codes` are all of them. `takes` and `gives` are media types; what is not JSON is taken as an Upload.
     """
 
     method: Method
@@ -64,17 +67,19 @@ class Operation(Generic[Query, Body]):
     query: type[Query] = Nothing  # type: ignore[assignment]  # a default cannot be generic
     body: type[Body] = Nothing  # type: ignore[assignment]  # a default cannot be generic
     problems: Sequence[Code] = ()
+    takes: str = JSON
+    gives: str = JSON
 
     @property
     def takes_body(self) -> bool:
-        return self.method in ("POST", "PATCH")
+        return self.method in ("POST", "PUT", "PATCH")
 
     @property
     def problem_codes(self) -> Sequence[Code]:
         found: list[Code] = ["invalid_input", "unavailable", *self.problems]
         if self.scope is not None:
             found += ["unauthorized", "forbidden_scope", "rate_limited"]
-        if "{id}" in self.path:
+        if "{" in self.path:
             found.append("not_found")
         if self.takes_body:
             found.append("too_large")
@@ -88,14 +93,24 @@ class Operation(Generic[Query, Body]):
         query = read_query(request.scope["query_string"], self.query)
         body = await self._body(request)
         call = Call(principal=principal, path=request.path_params, query=query, body=body)
-        return _response(await self.handler(context, call), context, request)
+        return self._response(await self.handler(context, call), context, request)
 
     async def _body(self, request: Request) -> Body:
         if not self.takes_body:
             return parse_body(b"", self.body)
         if "idempotency-key" in request.headers:
             raise invalid("", "Idempotency-Key is not supported yet")
-        return parse_body(await read_body(request), self.body)
+        body = await read_body(request)
+        return parse_body(body, self.body) if self.takes == JSON else self.body.model_validate({"content": body})
+
+    def _response(self, answer: Answer, context: Context, request: Request) -> Response:
+        headers = {**answer.headers, "cache-control": "no-store"}
+        if answer.next is not None:
+            headers["link"] = f'<{_next_url(context, request, answer.next)}>; rel="next"'
+        body = answer.body.model_dump_json(by_alias=True) if isinstance(answer.body, BaseModel) else answer.body
+        if isinstance(body, str | bytes):
+            return Response(body, answer.status, headers=headers, media_type=self.gives if body else None)
+        return StreamingResponse(body, answer.status, headers=headers, media_type=self.gives)
 
 
 Operations = Sequence[Operation[Any, Any]]
@@ -126,14 +141,6 @@ class Resource:
         except Exception as bug:  # noqa: BLE001 — trouble of our own has one face, and its trace goes to the log
             log("api.failed", level="error", exc=bug, method=request.method)
             return Problem("unavailable").response()
-
-
-def _response(answer: Answer, context: Context, request: Request) -> Response:
-    body = answer.body if isinstance(answer.body, bytes) else answer.body.model_dump_json(by_alias=True)
-    headers = {**answer.headers, "cache-control": "no-store"}
-    if answer.next is not None:
-        headers["link"] = f'<{_next_url(context, request, answer.next)}>; rel="next"'
-    return Response(body, answer.status, headers=headers, media_type=JSON if body else None)
 
 
 def _next_url(context: Context, request: Request, cursor: str) -> str:

@@ -18,6 +18,7 @@ from receiver.cli.jobs import jobs, replay
 from receiver.cli.keys import keys
 from receiver.cli.local import demo, migrate, serve, settings
 from receiver.cli.messages import messages
+from receiver.cli.optouts import optouts
 from receiver.cli.sources import source
 from receiver.cli.subscriptions import subscription
 from receiver.cli.trigger import trigger
@@ -33,6 +34,7 @@ COMMANDS = (
     events,
     messages,
     deliveries,
+    optouts,
     replay,
     jobs,
     trigger,

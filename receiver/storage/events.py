@@ -154,9 +154,8 @@ async def _read(
     if not lead.few and (others or words):
         end = await _end(reader, "events", "seq", ground, chosen, window)
     size = max(ground.limit, _TEXTS) if words else ground.limit
-    rows = await _rows(
-        reader, "events", "seq", ground if end is None else ground.as_far_as(end), [*chosen, *others], size
-    )
+    inside = ground if end is None else ground.as_far_as(end)
+    rows = await _rows(reader, "events", lead.order("seq"), inside, [*chosen, *others], size)
     return _sifted(rows, words, ground.limit, full=len(rows) == size, end=end)
 
 

@@ -6,14 +6,21 @@ window of rows at a time, so that no page takes long whatever it is asked for.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import LiteralString
+from typing import Generic, LiteralString, TypeVar
 
-from receiver.storage.database import Reader
+from receiver.storage.database import Reader, Row
+
+Item = TypeVar("Item")
 
 MANY = 2_000
 """Rows up to which the rows of a filter are counted, and may be put in order."""
 WINDOW = 5_000
 """Rows that one look goes through at most."""
+
+
+def unindexed(column: LiteralString) -> LiteralString:
+    """The same value, which no index serves (https://www.sqlite.org/optoverview.html#uplus)."""
+    return "+" + column
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,10 +38,10 @@ class Condition:
     counted: LiteralString = ""
 
     def aside(self) -> "Condition":
-        """The same, not to be looked up in an index (https://www.sqlite.org/optoverview.html#uplus)."""
+        """The same, not to be looked up in an index."""
         if not self.column:
             return self
-        return Condition(self.sql.replace(self.column, "+" + self.column), self.values)
+        return Condition(self.sql.replace(self.column, unindexed(self.column)), self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,11 @@ class Lead:
 
     condition: Condition | None = None
     few: bool = False
+
+    def order(self, key: LiteralString) -> LiteralString:
+        """The column to order by: where the few rows of an index are put in order, no other index may spare that."""
+        alone = self.condition is not None and not self.condition.in_order and self.condition.column != key
+        return unindexed(key) if self.few and alone else key
 
 
 def together(conditions: Sequence[Condition]) -> tuple[LiteralString, Sequence[str | int]]:
@@ -77,3 +89,38 @@ def pattern(column: LiteralString, asked: str) -> Condition:
         low = asked[:-1]
         return Condition(column + " >= ? AND " + column + " < ?", (low, low + "\U0010ffff"), column)
     return Condition(column + " = ?", (asked,), column, in_order=True)
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Generic[Item]):
+    """What one look found: all rows that were asked for, or fewer. Behind `upto` there may be more of them, None where
+    there is nothing more to look at.
+    """
+
+    rows: Sequence[Item]
+    upto: str | None = None
+
+
+async def newest_first(
+    reader: Reader, table: LiteralString, columns: LiteralString, key: LiteralString, *, leads: Sequence[Condition],
+    filters: Sequence[Condition], low: str, high: str, limit: int, many: int, window: int,
+) -> Found[Row]:  # fmt: skip
+    """Rows from `low` and below `high`, of a table whose ids of the column `key` grow with time: by the index of one of
+    `leads`, or along the table; through `window` rows at most, where not all of them are wanted.
+    """
+    lead = await leading(reader, table, leads, many)
+    chosen = [lead.condition] if lead.condition else []
+    order = lead.order(key)
+    ground = [Condition(order + " >= ?", (low,)), Condition(order + " < ?", (high,))]
+    end = None
+    if filters and not lead.few:
+        where, values = together([*chosen, *ground])
+        sql: LiteralString = "SELECT " + key + " FROM " + table + where + " ORDER BY " + key + " DESC LIMIT 1 OFFSET ?"
+        last = await reader.fetch(sql, *values, window - 1)
+        end = last[0][0] if last else None
+    if end is not None:
+        ground[0] = Condition(key + " >= ?", (end,))
+    where, values = together([*chosen, *(item.aside() for item in filters), *ground])
+    sql = "SELECT " + columns + " FROM " + table + where + " ORDER BY " + order + " DESC LIMIT ?"
+    rows = await reader.fetch(sql, *values, limit)
+    return Found(rows, end if len(rows) < limit else None)

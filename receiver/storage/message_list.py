@@ -14,7 +14,7 @@ from receiver.sms.words import Term
 from receiver.storage import events
 from receiver.storage.database import Reader, Row, Transaction
 from receiver.storage.ids import earliest
-from receiver.storage.leading import MANY, WINDOW, Condition, leading, pattern, together
+from receiver.storage.leading import MANY, WINDOW, Condition, Found, newest_first, pattern
 
 FAILED: Final = ("undelivered", "rejected", "failed", "expired")
 _LATE = 15_000_000
@@ -64,14 +64,6 @@ class Message:
     read_at: int | None
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """What one look found, all that was asked for or fewer; behind `upto` there may be more of them."""
-
-    rows: Sequence[Message]
-    upto: str | None = None
-
-
 async def get(reader: Reader, message_id: str) -> Message | None:
     rows = await reader.fetch(f"SELECT {_COLUMNS} FROM messages WHERE id = ? AND deleted_at IS NULL", message_id)
     return _row(rows[0]) if rows else None
@@ -90,21 +82,14 @@ async def some(reader: Reader, message_ids: Sequence[str]) -> Sequence[Message]:
 
 async def look(
     reader: Reader, wanted: Wanted, *, before: str | None, limit: int, many: int = MANY, window: int = WINDOW
-) -> Look:
+) -> Found[Message]:
     """Newest first, from behind the id `before`, through `window` messages at most."""
-    filters = [*_filters(wanted), _KEPT]
     low, high = _bounds(wanted, before)
-    lead = await leading(reader, "messages", _leads(wanted), many)
-    chosen = [lead.condition] if lead.condition else []
-    ground = [Condition("id >= ?", (low,)), Condition("id < ?", (high,))]
-    end = None
-    if not lead.few and len(filters) > 1:
-        end = await _end(reader, [*chosen, *ground], window)
-    if end is not None:
-        ground[0] = Condition("id >= ?", (end,))
-    where, values = together([*chosen, *(item.aside() for item in filters), *ground])
-    rows = await reader.fetch(f"SELECT {_COLUMNS} FROM messages" + where + " ORDER BY id DESC LIMIT ?", *values, limit)
-    return Look([_row(row) for row in rows], end if len(rows) < limit else None)
+    found = await newest_first(
+        reader, "messages", _COLUMNS, "id", leads=_leads(wanted), filters=[*_filters(wanted), _KEPT],
+        low=low, high=high, limit=limit, many=many, window=window,
+    )  # fmt: skip
+    return Found([_row(row) for row in found.rows], found.upto)
 
 
 @dataclass(frozen=True, slots=True)
@@ -262,14 +247,6 @@ def _bounds(wanted: Wanted, before: str | None) -> tuple[str, str]:
     low = earliest("msg", wanted.since) if wanted.since is not None else ""
     high = earliest("msg", wanted.until + _LATE) if wanted.until is not None else "~"
     return low, min(high, before or "~")
-
-
-async def _end(reader: Reader, conditions: Sequence[Condition], window: int) -> str | None:
-    where, values = together(conditions)
-    rows = await reader.fetch(
-        "SELECT id FROM messages" + where + " ORDER BY id DESC LIMIT 1 OFFSET ?", *values, window - 1
-    )
-    return rows[0][0] if rows else None
 
 
 def _of_events(wanted: Wanted, words: Sequence[Term]) -> events.Wanted:
