@@ -89,14 +89,15 @@ async def newest_id(reader: Reader) -> str | None:
 
 
 async def page(
-    reader: Reader, wanted: Wanted, *, after: int | None, limit: int, newest_first: bool = False, many: int = MANY
-) -> Sequence[Logged]:
+    reader: Reader, wanted: Wanted, *, after: int | None, limit: int, newest_first: bool = False, many: int = MANY,
+    window: int = WINDOW,
+) -> Sequence[Logged]:  # fmt: skip
     """From behind the position `after`, oldest first unless told otherwise; however long that takes."""
     found: list[Logged] = []
     while True:
         seen = await look(
-            reader, wanted, after=after, limit=limit - len(found), newest_first=newest_first, many=many
-        )  # fmt: skip
+            reader, wanted, after=after, limit=limit - len(found), newest_first=newest_first, many=many, window=window
+        )
         found += seen.rows
         if seen.upto is None or len(found) >= limit:
             return found

@@ -14,9 +14,11 @@ from receiver.sms.words import Term
 from receiver.storage import events
 from receiver.storage.database import Reader, Row, Transaction
 from receiver.storage.ids import earliest
-from receiver.storage.leading import MANY, WINDOW, Condition, Found, newest_first, pattern
+from receiver.storage.leading import WINDOW, Condition, Found, newest_first, pattern
 
 FAILED: Final = ("undelivered", "rejected", "failed", "expired")
+FEW = 1_000
+"""Messages that are put in order; each is looked up by an event of it."""
 _LATE = 15_000_000
 """By how much the clock may have been set back since an id was made (microseconds)."""
 
@@ -81,9 +83,24 @@ async def some(reader: Reader, message_ids: Sequence[str]) -> Sequence[Message]:
 
 
 async def look(
-    reader: Reader, wanted: Wanted, *, before: str | None, limit: int, many: int = MANY, window: int = WINDOW
+    reader: Reader, wanted: Wanted, *, before: str | None, limit: int, many: int = FEW, window: int = WINDOW
 ) -> Found[Message]:
-    """Newest first, from behind the id `before`, through `window` messages at most."""
+    """Newest first, from behind the id `before`, through `window` messages at most. What is inbound is what is unread
+    and what is read, each with an index of its own.
+    """
+    if wanted.direction != "in" or wanted.unread is not None:
+        return await _look(reader, wanted, before, limit, many, window)
+    unread = await _look(reader, replace(wanted, unread=True), before, limit, many, window)
+    read = await _look(reader, replace(wanted, unread=False), before, limit, many, window)
+    upto = max((it.upto for it in (unread, read) if it.upto is not None), default=None)
+    rows = sorted([*unread.rows, *read.rows], key=lambda row: row.id, reverse=True)
+    seen = [row for row in rows if upto is None or row.id >= upto][:limit]
+    return Found(seen, upto if len(seen) < limit else None)
+
+
+async def _look(
+    reader: Reader, wanted: Wanted, before: str | None, limit: int, many: int, window: int
+) -> Found[Message]:  # fmt: skip
     low, high = _bounds(wanted, before)
     found = await newest_first(
         reader, "messages", _COLUMNS, "id", leads=_leads(wanted), filters=[*_filters(wanted), _KEPT],
@@ -181,7 +198,7 @@ async def counts(reader: Reader, batch_id: str, source: str | None) -> dict[str,
 
 _KEPT = Condition("deleted_at IS NULL", ())
 _UNREAD = Condition("direction = 'in' AND read_at IS NULL", (), "read_at", in_order=True)
-_INBOUND = Condition("direction = 'in'", (), "direction", in_order=True)
+_READ = Condition("read_at IS NOT NULL", (), "read_at", in_order=True)
 _FAILURES = Condition(
     "status IN ('undelivered', 'rejected', 'failed', 'expired')", (), "status", in_order=True
 )  # fmt: skip
@@ -204,7 +221,7 @@ def _filters(wanted: Wanted) -> list[Condition]:
         marks: LiteralString = ", ".join(["?"] * len(wanted.statuses))
         found.append(Condition("status IN (" + marks + ")", wanted.statuses, "status"))
     if wanted.unread is not None:
-        found.append(_UNREAD if wanted.unread else Condition("direction = 'in' AND read_at IS NOT NULL", ()))
+        found.append(_UNREAD if wanted.unread else _READ)
     if wanted.between is not None:
         one, other = wanted.between
         either: LiteralString = "((from_address = ? AND to_address = ?) OR (from_address = ? AND to_address = ?))"
@@ -229,10 +246,8 @@ def _leads(wanted: Wanted) -> list[Condition]:
         found.append(_through_events(Condition("source_id = ?", (wanted.source,))))
     if wanted.vendor is not None:
         found.append(_through_events(Condition(events.OF_VENDOR, (wanted.vendor,))))
-    if wanted.unread:
-        found.append(_UNREAD)
-    elif wanted.direction == "in" or wanted.unread is not None:
-        found.append(_INBOUND)
+    if wanted.unread is not None:
+        found.append(_UNREAD if wanted.unread else _READ)
     return found
 
 

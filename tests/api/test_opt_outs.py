@@ -214,6 +214,12 @@ async def test_lines_that_are_wrong_are_named_and_spoil_no_other(tmp_path: Path)
         assert problem(large) == (413, "too_large")
 
 
+async def test_an_empty_list_changes_nothing(tmp_path: Path):
+    async with running_api(tmp_path) as api:
+        for content in ("", "number\n"):
+            assert await imported(api, content) == {"lines": 0, "changed": 0, "refused": 0, "errors": []}
+
+
 async def test_a_line_that_comes_twice_is_the_last_one(tmp_path: Path):
     async with running_api(tmp_path) as api:
         content = f"number,opted_out\n{PERSON},true\n{PERSON},false\n"

@@ -1,6 +1,7 @@
 """Messages from the command line: the inbox and its search, beside a receiver that indexes texts and without one."""
 
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -58,14 +59,14 @@ def test_messages_are_read_and_deleted(source: dict[str, str]):
 
 def test_a_receiver_that_runs_indexes_what_was_there_and_what_comes(source: dict[str, str], tmp_path: Path):
     def indexed() -> int:
-        with sqlite3.connect(f"file:{tmp_path}/receiver.db?mode=ro", uri=True) as database:
+        with closing(sqlite3.connect(f"file:{tmp_path}/receiver.db?mode=ro", uri=True)) as database:
             return len(database.execute("SELECT rowid FROM texts WHERE texts MATCH 'hello'").fetchall())
 
     assert indexed() == 0
     with serving(tmp_path) as it:
-        soon(lambda: indexed() == 1)
+        soon(lambda: indexed() == 1, 30)
         path = source["url"].partition("/in/")[2]
         assert it.ask("GET", f"/in/{path}?from=40727363767&to=1898&message=hello+third").status_code == 200
         assert len(answered("messages", "list", "-q", "hello")["data"]) == 2
-        soon(lambda: indexed() == 2)
+        soon(lambda: indexed() == 2, 30)
         assert len(answered("messages", "list", "-q", "hello")["data"]) == 2

@@ -99,3 +99,9 @@ def test_a_zip_that_is_damaged_is_refused_in_one_line():
     content[40:80] = b"\x00" * 40
     Path("list.zip").write_bytes(content)
     assert "the zip cannot be read" in refused("optouts", "import", "list.zip")
+
+
+def test_a_list_that_is_too_large_is_refused():
+    with Path("list.csv").open("wb") as file:
+        file.truncate(64 * 1024 * 1024 + 1)
+    assert "cut it into pieces" in refused("optouts", "import", "list.csv")

@@ -164,7 +164,8 @@ IN_ORDER = "SEARCH messages USING PRIMARY KEY (id>? AND id<?)"
 BY_IDS = "SEARCH messages USING PRIMARY KEY (id=?)"
 PLANS: Sequence[tuple[dict[str, Any], int, str, str | None]] = (
     ({"direction": "out"}, 0, IN_ORDER, None),
-    ({"direction": "in"}, 0, "SEARCH messages USING INDEX messages_inbound (id>? AND id<?)", None),
+    ({"direction": "in"}, 0, "SEARCH messages USING INDEX messages_read (id>? AND id<?)", None),
+    ({"unread": False}, 0, "SEARCH messages USING INDEX messages_read (id>? AND id<?)", None),
     ({"unread": True}, 0, "SEARCH messages USING INDEX messages_unread (id>? AND id<?)", None),
     ({"statuses": ["failed"]}, 0, "SEARCH messages USING INDEX messages_failed (id>? AND id<?)", None),
     ({"statuses": ["delivered"]}, 0, IN_ORDER, None),

@@ -132,6 +132,11 @@ async def test_no_look_goes_further_than_its_window_and_the_next_goes_on_there(t
                     break
             assert seen == sorted(range(1, 402), reverse=newest_first)
             assert looks > 5
+            wanted = Wanted(words=query("rare"), source="src_1")
+            whole = await read(
+                database, events.page, wanted, after=None, limit=40, newest_first=newest_first, many=1, window=60
+            )
+            assert [row.seq for row in whole] == [401]
 
 
 async def test_an_index_that_fails_half_way_has_the_stretch_wholly_or_not_at_all(tmp_path: Path):

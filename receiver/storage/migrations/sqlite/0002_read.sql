@@ -3,11 +3,11 @@
 ALTER TABLE messages ADD COLUMN read_at INTEGER;  -- of inbound ones; NULL is unread
 ALTER TABLE messages ADD COLUMN deleted_at INTEGER;
 
--- An inbound message adds an entry at the right end of the first two, which is the page that was written just before.
--- An outbound one adds none unless it fails or its vendor names a batch. Addresses and sources are found through the
--- indexes that events have.
-CREATE INDEX messages_inbound ON messages (id) WHERE direction = 'in';
+-- An inbound message adds an entry at the right end of the first, which is the page that was written just before; it
+-- goes over to the second when it is read. An outbound one adds none unless it fails or its vendor names a batch.
+-- Addresses and sources are found through the indexes that events have.
 CREATE INDEX messages_unread ON messages (id) WHERE direction = 'in' AND read_at IS NULL;
+CREATE INDEX messages_read ON messages (id) WHERE read_at IS NOT NULL;
 CREATE INDEX messages_failed ON messages (id) WHERE status IN ('undelivered', 'rejected', 'failed', 'expired');
 CREATE INDEX messages_by_batch ON messages (batch_id) WHERE batch_id IS NOT NULL;
 
