@@ -200,8 +200,9 @@ async def _by_words(
     end = await _end(reader, "texts", texts.seq, ground, [matches], window) if others else None
     inside = ground if end is None else ground.as_far_as(end)
     table: LiteralString = "texts JOIN events ON events.seq = " + texts.seq
-    rows = await _rows(reader, table, texts.seq, inside, [matches, *others], ground.limit)
-    return _sifted(rows, words, ground.limit, full=len(rows) == ground.limit, end=end)
+    size = max(ground.limit, _TEXTS) if texts.loose(words) else ground.limit
+    rows = await _rows(reader, table, texts.seq, inside, [matches, *others], size)
+    return _sifted(rows, words, ground.limit, full=len(rows) == size, end=end)
 
 
 async def _end(

@@ -17,7 +17,8 @@ _MOST_KEYS = 24
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TextIndex:
     """`seq` is the column of the log's position, `matches` a condition with one placeholder for what `asked` gives;
-    `insert` and `remove` stand before rows of (seq, `kept` of its words), `removed` behind those of `remove`.
+    `insert` and `remove` stand before rows of (seq, `kept` of its words), `removed` behind those of `remove`. `loose`
+    says whether many candidates may turn out not to be meant.
     """
 
     seq: LiteralString
@@ -27,15 +28,24 @@ class TextIndex:
     removed: LiteralString
     kept: Callable[[Sequence[str]], str]
     asked: Callable[[Sequence[Term]], str]
+    loose: Callable[[Sequence[Term]], bool]
 
 
 def _keys(terms: Sequence[Term]) -> Sequence[tuple[str, bool]]:
     return [key for term in terms for key in term.keys][:_MOST_KEYS]
 
 
+_BEGINNING = 3
+"""Characters that the index of beginnings has at most (`prefix` in its migration)."""
+
+
 def _fts5(terms: Sequence[Term]) -> str:
     """https://www.sqlite.org/fts5.html#full_text_query_syntax"""
-    return " AND ".join(f'"{key}" *' if prefix else f'"{key}"' for key, prefix in _keys(terms))
+    return " AND ".join(f'"{key[:_BEGINNING]}" *' if prefix else f'"{key}"' for key, prefix in _keys(terms))
+
+
+def _cut(terms: Sequence[Term]) -> bool:
+    return any(prefix and len(key) > _BEGINNING for key, prefix in _keys(terms))
 
 
 def _tsquery(terms: Sequence[Term]) -> str:
@@ -51,6 +61,7 @@ SQLITE: Final = TextIndex(
     removed=") INSERT INTO texts (texts, rowid, words) SELECT 'delete', seq, words FROM gone",
     kept=" ".join,
     asked=_fts5,
+    loose=_cut,
 )
 POSTGRES: Final = TextIndex(
     seq="texts.seq",
@@ -60,4 +71,5 @@ POSTGRES: Final = TextIndex(
     removed=") DELETE FROM texts USING gone WHERE texts.seq = gone.seq",
     kept=lambda words: " ".join(f"'{word}'" for word in words),
     asked=_tsquery,
+    loose=lambda _terms: False,
 )

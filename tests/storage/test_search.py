@@ -16,7 +16,7 @@ from receiver.storage.batch import Batch
 from receiver.storage.database import Broken, Unavailable
 from receiver.storage.events import Wanted
 from receiver.storage.indexer import Indexer
-from receiver.storage.text_index import POSTGRES
+from receiver.storage.text_index import POSTGRES, SQLITE
 from tests.storage.opening import fetch, opened
 from tests.storage.test_rows import read, write
 
@@ -68,7 +68,7 @@ async def found(database: Any, text: str, **given: Any) -> list[int]:
 
 
 SEARCHES = [
-    ("cafe", [1, 2]), ("CAFÉ ten", [1]), ("caf*", [1, 2, 5]), ("東京", [3, 7]), ("東京都", [3]), ("都", [3, 7]),
+    ("cafe", [1, 2]), ("CAFÉ ten", [1]), ("caf*", [1, 2, 5]), ("cafet*", [5]), ("c* t*", [1]), ("東京", [3, 7]), ("東京都", [3]), ("都", [3, 7]),
     ("кафе", [8]), ("привет кафе", [8]), ("nothing", []), ("at", [1, 2]), ("'\" OR at*", []),
 ]  # fmt: skip
 
@@ -231,6 +231,16 @@ async def test_a_database_that_does_not_answer_is_asked_again(tmp_path: Path):
         await running
 
 
+def test_what_sqlite_is_asked_for():
+    assert (
+        SQLITE.asked(query("Café cafe* ca* 東京都 東"))
+        == '"cafe" AND "caf" * AND "ca" * AND "東京" AND "京都" AND "東" *'
+    )
+    assert [SQLITE.loose(query(text)) for text in ("cafe*", "caf*", "cafe", "東")] == [True, False, False, False]
+    assert SQLITE.kept(["cafe", "東京"]) == "cafe 東京"
+
+
 def test_what_postgresql_is_asked_for():
+    assert not POSTGRES.loose(query("cafeteria*"))
     assert POSTGRES.asked(query("Café caf* 東京都 東")) == "'cafe' & 'caf':* & '東京' & '京都' & '東':*"
     assert POSTGRES.kept(["cafe", "東京"]) == "'cafe' '東京'"

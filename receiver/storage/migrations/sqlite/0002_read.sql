@@ -12,7 +12,10 @@ CREATE INDEX messages_failed ON messages (id) WHERE status IN ('undelivered', 'r
 CREATE INDEX messages_by_batch ON messages (batch_id) WHERE batch_id IS NOT NULL;
 
 -- The words of inbound texts by the event's place in the log, folded before they come here; filled after the fact.
-CREATE VIRTUAL TABLE texts USING fts5 (words, content = '', detail = none, tokenize = 'ascii');
+-- Beginnings of up to three characters have entries of their own, else all words that begin so would be put together.
+CREATE VIRTUAL TABLE texts USING fts5 (
+    words, content = '', detail = none, tokenize = 'ascii', prefix = '1 2 3'
+);
 
 -- Who reads the log behind the intake, and how far each has come.
 CREATE TABLE followers (
