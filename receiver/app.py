@@ -31,6 +31,7 @@ from receiver.intake.http import RawHeaders, Receive, Send, Whole
 from receiver.intake.receive import Intake
 from receiver.observe import Counters, Health, log
 from receiver.settings import Settings
+from receiver.sms.consent import Change
 from receiver.sms.timestamps import SECOND
 from receiver.storage import events, keys, sources
 from receiver.storage.batch import Batch, Operation
@@ -38,11 +39,12 @@ from receiver.storage.catalog import Catalog
 from receiver.storage.database import Broken, CannotStart, StorageError, Unavailable
 from receiver.storage.deliveries import Attempt
 from receiver.storage.ids import Ids
+from receiver.storage.indexer import Indexer
 from receiver.storage.keys import Key
 from receiver.storage.live import Live
 from receiver.storage.migrate import migrate, pending
 from receiver.storage.ownership import Ownership
-from receiver.storage.record import Recorded, Recorder, Recording
+from receiver.storage.record import Consented, Recorded, Recorder, Recording
 from receiver.storage.sqlite import SqliteDatabase
 from receiver.storage.subscriptions import Subscription
 from receiver.storage.watch import Limits, watch
@@ -183,9 +185,11 @@ class App:
             tell=recorder.tell,
         )
         self._recording: Operation[Recording, Recorded] = Operation(recorder.record, self._recorded, _held)
+        self._consenting: Operation[Sequence[Change], Consented] = Operation(recorder.change_consents, self._recorded)
         self.jobs = Jobs(
             batch=self.batch, catalog=self.catalog, ids=self.ids, clock=world.clock, wake_lane=self.dispatcher.wake
         )
+        self.indexer = Indexer(database, self.batch)
         self._intake = Intake(
             doors=self.catalog,
             record=partial(self.batch.put, self._recording),
@@ -219,12 +223,17 @@ class App:
             jobs_woken=self.jobs.wake,
             reread=self._read_again,
             live=self.live,
+            consent=self._consent,
             causes=self.health.causes,
             failed=self.throttle.failed,
         )
 
-    def _recorded(self, committed: Sequence[Recorded]) -> None:
+    def _recorded(self, committed: Sequence[Recorded] | Sequence[Consented]) -> None:
         self.dispatcher.hand_over([item.outgoing for item in committed])
+        self.indexer.wake()
+
+    async def _consent(self, wish: Sequence[Change]) -> int:
+        return (await self.batch.submit(self._consenting, wish)).changed
 
     async def _ping(self, subscription: Subscription) -> Attempt:
         return await self.dispatcher.ping(subscription, self.ids.new("evt"))
@@ -251,12 +260,13 @@ class App:
         self._minor: set[asyncio.Task[None]] = set()
         running = [asyncio.create_task(self._commit())]
         if dispatch:
-            running += [asyncio.create_task(self._send()), asyncio.create_task(self.jobs.run())]
+            running += [asyncio.create_task(work) for work in (self._send(), self.jobs.run(), self._index())]
         watching = asyncio.create_task(watch(self.batch, self.health, self.limits, self._give_up))
         try:
             yield
         finally:
             self.live.close()
+            self.indexer.stop()
             await self.jobs.stop()
             await self.dispatcher.stop(DRAIN_SECONDS)
             self.batch.close()
@@ -289,6 +299,12 @@ class App:
                 return
             else:
                 return
+
+    async def _index(self) -> None:
+        try:
+            await self.indexer.run()
+        except Exception as error:  # noqa: BLE001 — searches go on without, what is not indexed is looked into
+            log("index.failed", level="error", exc=error)
 
     async def _make_first_key(self) -> None:
         if self.settings.api_key is not None:
