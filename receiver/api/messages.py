@@ -41,6 +41,8 @@ class MessageQuery(Paged):
     source: Word | None = Field(None, description="id of a source")
     vendor: Word | None = None
     batch_id: Word | None = Field(None, description="the vendor's id of a batch or campaign")
+    vendor_message_id: Word | None = None
+    client_reference: Word | None = None
     since: Moment | None = Field(None, description="first heard of at this time or later")
     until: Moment | None = Field(None, description="first heard of before this time")
     q: Words | None = None
@@ -286,6 +288,8 @@ def _wanted(query: MessageQuery) -> Wanted:
         source=query.source,
         vendor=query.vendor,
         batch_id=query.batch_id,
+        vendor_message_id=query.vendor_message_id,
+        client_reference=query.client_reference,
         since=query.since,
         until=query.until,
     )

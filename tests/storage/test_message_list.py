@@ -175,6 +175,8 @@ PLANS: Sequence[tuple[dict[str, Any], int, str, str | None]] = (
     ({"to": PERSON, "unread": True}, MANY, BY_IDS, "events_by_recipient (to_address=?)"),
     ({"source": "src_2"}, MANY, BY_IDS, "events_by_source (source_id=?)"),
     ({"vendor": "twilio"}, MANY, BY_IDS, "events_by_source (source_id=?)"),
+    ({"vendor_message_id": "v"}, MANY, BY_IDS, "events_by_vendor_message (vendor_message_id=?)"),
+    ({"client_reference": "r"}, MANY, BY_IDS, "events_by_reference (client_reference=?)"),
     ({"between": (OTHER, PERSON)}, MANY, BY_IDS, "events_by_sender (from_address=?)"),
     ({"from_": PERSON}, 0, IN_ORDER, None),
     ({"since": START, "until": START + HOUR}, 0, IN_ORDER, None),
