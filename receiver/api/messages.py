@@ -41,6 +41,8 @@ class MessageQuery(Paged):
     source: Word | None = Field(None, description="id of a source")
     vendor: Word | None = None
     batch_id: Word | None = Field(None, description="the vendor's id of a batch or campaign")
+    vendor_message_id: Word | None = None
+    client_reference: Word | None = None
     since: Moment | None = Field(None, description="first heard of at this time or later")
     until: Moment | None = Field(None, description="first heard of before this time")
     q: Words | None = None
@@ -177,29 +179,28 @@ async def read_all(context: Context, call: Call[Nothing, ReadBody]) -> Answer:
     body = call.body
     if body.ids is not None:
         return Answer(body=Marked(marked=await _mark(context, body.ids)))
-    marked, wanted = 0, _unread(body)
-    newest, behind = context.ids.new("msg"), None
+    marked, wanted, behind = 0, _unread(body), None
     while True:
-        ids, behind = await _unread_page(context, wanted, body.q, newest, behind)
+        ids, behind = await _unread_page(context, wanted, body.q, behind)
         marked += await _mark(context, ids) if ids else 0
         if behind is None:
             return Answer(body=Marked(marked=marked))
 
 
 async def _unread_page(
-    context: Context, wanted: Wanted, words: str | None, newest: str, behind: str | None
+    context: Context, wanted: Wanted, words: str | None, behind: str | None
 ) -> tuple[Sequence[str], str | None]:
-    """Ids of unread messages older than `newest`, and behind what to look for more."""
+    """Ids of unread messages, newest first, and behind what to look for more."""
     async with context.database.reading() as reader:
         if words is None:
-            seen = await message_list.look(reader, wanted, before=behind or newest, limit=_AT_ONCE)
+            seen = await message_list.look(reader, wanted, before=behind, limit=_AT_ONCE)
             ids = [row.id for row in seen.rows]
             return ids, ids[-1] if len(ids) == _AT_ONCE else seen.upto
         after = None if behind is None else int(behind)
         found = await message_list.search(reader, wanted, words_of(words), after=after, limit=_AT_ONCE)
     rows = found.rows
     upto = rows[-1].seq if len(rows) == _AT_ONCE else found.upto
-    return [row.message.id for row in rows if row.message.id < newest], None if upto is None else str(upto)
+    return [row.message.id for row in rows], None if upto is None else str(upto)
 
 
 async def _mark(context: Context, ids: Sequence[str]) -> int:
@@ -286,6 +287,8 @@ def _wanted(query: MessageQuery) -> Wanted:
         source=query.source,
         vendor=query.vendor,
         batch_id=query.batch_id,
+        vendor_message_id=query.vendor_message_id,
+        client_reference=query.client_reference,
         since=query.since,
         until=query.until,
     )

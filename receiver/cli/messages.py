@@ -29,6 +29,8 @@ def messages() -> None:
 @click.option("--source", metavar="ID")
 @click.option("--vendor")
 @click.option("--batch", "batch_id", metavar="ID", help="The vendor's id of a batch or campaign.")
+@click.option("--vendor-message-id", metavar="ID")
+@click.option("--client-reference", metavar="TEXT")
 @click.option("--since", metavar="TIME", help="First heard of then or later, such as 2026-11-20T14:47:03Z.")
 @click.option("--until", metavar="TIME", help="First heard of before then.")
 @click.option("-q", "q", metavar="WORDS", help="Words of the text, all of them; * behind one: its beginning.")

@@ -43,6 +43,8 @@ class Wanted:
     source: str | None = None
     vendor: str | None = None
     batch_id: str | None = None
+    vendor_message_id: str | None = None
+    client_reference: str | None = None
     since: int | None = None
     until: int | None = None
 
@@ -210,6 +212,8 @@ def _filters(wanted: Wanted) -> list[Condition]:
         (Condition("source_id = ?", ()), wanted.source),
         (Condition("vendor = ?", ()), wanted.vendor),
         (Condition("batch_id = ?", (), "batch_id"), wanted.batch_id),
+        (Condition("vendor_message_id = ?", ()), wanted.vendor_message_id),
+        (Condition("client_reference = ?", ()), wanted.client_reference),
         (Condition("created_at >= ?", ()), wanted.since),
         (Condition("created_at < ?", ()), wanted.until),
     )
@@ -242,10 +246,13 @@ def _leads(wanted: Wanted) -> list[Condition]:
     if wanted.between is not None:
         either: LiteralString = "from_address = ? OR to_address = ?"
         found += [_through_events(Condition(either, (number, number))) for number in wanted.between]
-    if wanted.source is not None:
-        found.append(_through_events(Condition("source_id = ?", (wanted.source,))))
-    if wanted.vendor is not None:
-        found.append(_through_events(Condition(events.OF_VENDOR, (wanted.vendor,))))
+    through: Sequence[tuple[LiteralString, str | None]] = (
+        ("vendor_message_id = ?", wanted.vendor_message_id),
+        ("client_reference = ?", wanted.client_reference),
+        ("source_id = ?", wanted.source),
+        (events.OF_VENDOR, wanted.vendor),
+    )
+    found += [_through_events(Condition(sql, (value,))) for sql, value in through if value is not None]
     if wanted.unread is not None:
         found.append(_UNREAD if wanted.unread else _READ)
     return found
@@ -267,7 +274,8 @@ def _bounds(wanted: Wanted, before: str | None) -> tuple[str, str]:
 def _of_events(wanted: Wanted, words: Sequence[Term]) -> events.Wanted:
     return events.Wanted(
         types=(events.TEXT_TYPE,), words=words, from_=wanted.from_, to=wanted.to, source=wanted.source,
-        vendor=wanted.vendor, since=wanted.since, until=wanted.until,
+        vendor=wanted.vendor, since=wanted.since, until=wanted.until, vendor_message_id=wanted.vendor_message_id,
+        client_reference=wanted.client_reference,
     )  # fmt: skip
 
 

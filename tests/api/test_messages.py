@@ -68,6 +68,9 @@ async def test_each_filter_finds_its_own_newest_first(tmp_path: Path):
             (f"?source={source['id']}", everything),
             ("?vendor=twilio", []),
             ("?batch_id=spring+sale", everything[:3]),
+            ("?vendor_message_id=out-1", ["sent"]),
+            ("?vendor_message_id=in-1&q=hello", ["hello 1"]),
+            ("?client_reference=nobody's", []),
             ("?q=HELLO", everything[3:]),
             ("?q=2&from=%2B4477*", ["hello 2"]),
         ):

@@ -117,6 +117,32 @@ async def test_a_list_holds_what_is_asked_for_newest_first(tmp_path: Path, wante
             assert found == [IDS[int(number)] for number in expected], (many, window)
 
 
+async def test_what_is_inbound_is_in_order_wherever_the_looks_for_what_is_read_and_unread_end(tmp_path: Path):
+    """The first half is read but for some, the second unread, and only a third of it all is wanted."""
+    names = ids(60)
+    async with opened(tmp_path) as database:
+        rows = [
+            (name, "src_1", "generic", "in", None, None, None, "sms", f"+{number % 3}", OURS, "c", None, None, None, None,
+             at(number), at(number))
+            for number, name in enumerate(names)
+        ]  # fmt: skip
+        await write(database, messages.save, rows)
+        await write_read(database, *(name for number, name in enumerate(names) if number < 30 or number % 7 == 0))
+        for window, limit in product((1, 4, 9), (1, 3, 50)):
+            found: list[str] = []
+            before = None
+            while True:
+                wanted = Wanted(direction="in", from_="+1")
+                look = await read(
+                    database, message_list.look, wanted, before=before, limit=limit, many=0, window=window
+                )
+                found += [row.id for row in look.rows]
+                before = look.rows[-1].id if len(look.rows) == limit else look.upto
+                if before is None:
+                    break
+            assert found == [name for number, name in enumerate(names) if number % 3 == 1][::-1], (window, limit)
+
+
 async def write_read(database: Any, *identifiers: str) -> int:
     async with database.writing() as transaction:
         return await message_list.mark_read(transaction, identifiers, START)
@@ -175,6 +201,8 @@ PLANS: Sequence[tuple[dict[str, Any], int, str, str | None]] = (
     ({"to": PERSON, "unread": True}, MANY, BY_IDS, "events_by_recipient (to_address=?)"),
     ({"source": "src_2"}, MANY, BY_IDS, "events_by_source (source_id=?)"),
     ({"vendor": "twilio"}, MANY, BY_IDS, "events_by_source (source_id=?)"),
+    ({"vendor_message_id": "v"}, MANY, BY_IDS, "events_by_vendor_message (vendor_message_id=?)"),
+    ({"client_reference": "r"}, MANY, BY_IDS, "events_by_reference (client_reference=?)"),
     ({"between": (OTHER, PERSON)}, MANY, BY_IDS, "events_by_sender (from_address=?)"),
     ({"from_": PERSON}, 0, IN_ORDER, None),
     ({"since": START, "until": START + HOUR}, 0, IN_ORDER, None),

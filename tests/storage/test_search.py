@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -157,7 +158,8 @@ async def test_a_stretch_that_another_process_indexed_meanwhile_is_not_indexed_t
         await filled(database)
         async with database.reading() as reader:
             stretch = await search.next_stretch(reader, 3)
-        assert [await write_now(database, stretch) for _ in range(2)] == [True, False]
+        other = replace(stretch, rows=[(99, "cafe")])
+        assert [await write_now(database, it) for it in (stretch, other)] == [True, False]
         assert await fetch(database, "SELECT rowid FROM texts WHERE texts MATCH 'cafe' ORDER BY rowid") == [(1,), (2,)]
 
 
