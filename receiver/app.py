@@ -32,6 +32,7 @@ from receiver.intake.http import RawHeaders, Receive, Send, Whole
 from receiver.intake.receive import Intake
 from receiver.observe import Counters, Health, log
 from receiver.settings import Settings
+from receiver.sms.consent import Change
 from receiver.sms.timestamps import SECOND
 from receiver.storage import events, keys, partitions, sources
 from receiver.storage.batch import Batch, Operation
@@ -48,12 +49,13 @@ from receiver.storage.database import (
 )
 from receiver.storage.deliveries import Attempt
 from receiver.storage.ids import Ids
+from receiver.storage.indexer import Indexer
 from receiver.storage.keys import Key
 from receiver.storage.live import Live
 from receiver.storage.migrate import migrate, pending
 from receiver.storage.opening import open_postgres
 from receiver.storage.ownership import Ownership
-from receiver.storage.record import Recorded, Recorder, Recording
+from receiver.storage.record import Consented, Recorded, Recorder, Recording
 from receiver.storage.sqlite import SqliteDatabase
 from receiver.storage.subscriptions import Subscription
 from receiver.storage.watch import Limits, watch
@@ -229,9 +231,11 @@ class App:
             alone=self.shared is None,
         )
         self._recording: Operation[Recording, Recorded] = Operation(recorder.record, self._recorded, _held)
+        self._consenting: Operation[Sequence[Change], Consented] = Operation(recorder.change_consents, self._recorded)
         self.jobs = Jobs(
             batch=self.batch, catalog=self.catalog, ids=self.ids, clock=clock, wake_lane=self.dispatcher.wake
         )
+        self.indexer = Indexer(database, self.batch)
         self._intake = Intake(
             doors=self.catalog,
             record=partial(self.batch.put, self._recording),
@@ -265,12 +269,17 @@ class App:
             jobs_woken=self.jobs.wake,
             reread=self._read_again,
             live=self.live,
+            consent=self._consent,
             causes=self.health.causes,
             failed=self.throttle.failed,
         )
 
-    def _recorded(self, committed: Sequence[Recorded]) -> None:
+    def _recorded(self, committed: Sequence[Recorded] | Sequence[Consented]) -> None:
         self.dispatcher.hand_over([item.outgoing for item in committed])
+        self.indexer.wake()
+
+    async def _consent(self, wish: Sequence[Change]) -> int:
+        return (await self.batch.submit(self._consenting, wish)).changed
 
     async def _ping(self, subscription: Subscription) -> Attempt:
         return await self.dispatcher.ping(subscription, self.ids.new("evt"))
@@ -297,7 +306,7 @@ class App:
         self._minor: set[asyncio.Task[None]] = set()
         running = [asyncio.create_task(self._commit())]
         if dispatch:
-            running += [asyncio.create_task(self._send()), asyncio.create_task(self.jobs.run())]
+            running += [asyncio.create_task(work) for work in (self._send(), self.jobs.run(), self._index())]
         watching = asyncio.create_task(watch(self.batch, self.health, self.limits, self._give_up))
         self._among = self._share(self.shared) if dispatch and self.shared is not None else ()
         try:
@@ -306,6 +315,7 @@ class App:
             self.live.close()
             for task in self._among:
                 task.cancel()
+            self.indexer.stop()
             await self.jobs.stop()
             await self.dispatcher.stop(DRAIN_SECONDS)
             self.batch.close()
@@ -354,6 +364,12 @@ class App:
                 return
             else:
                 return
+
+    async def _index(self) -> None:
+        try:
+            await self.indexer.run()
+        except Exception as error:  # noqa: BLE001 — searches go on without, what is not indexed is looked into
+            log("index.failed", level="error", exc=error)
 
     async def _make_first_key(self) -> None:
         if self.settings.api_key is not None:

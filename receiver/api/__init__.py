@@ -8,6 +8,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from receiver.api import (
+    batches,
     consumers,
     deliveries,
     events,
@@ -15,6 +16,8 @@ from receiver.api import (
     health,
     jobs,
     keys,
+    messages,
+    opt_outs,
     receipts,
     sources,
     stream,
@@ -35,6 +38,9 @@ OPERATIONS: Operations = (
     *export.OPERATIONS,  # nor `export`
     *events.OPERATIONS,
     *consumers.OPERATIONS,
+    *messages.OPERATIONS,
+    *batches.OPERATIONS,
+    *opt_outs.OPERATIONS,
     *deliveries.OPERATIONS,
     *receipts.OPERATIONS,
     *keys.OPERATIONS,

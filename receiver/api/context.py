@@ -7,6 +7,7 @@ from typing import TypeVar
 from receiver.api.problem import Problem
 from receiver.delivery.handshake import Consent, NoConsent
 from receiver.egress import Guard
+from receiver.sms.consent import Change
 from receiver.storage.batch import Batch
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import Database, Transaction
@@ -34,6 +35,7 @@ class Context:
     jobs_woken  told of a job that was just asked for
     reread      has the catalog read again in a while
     causes      why this process is not ready; empty when it is
+    consent     changes the opt-out list as one wish, and says how many of its lines are others now
     failed      told of a peer without a valid key; for how many seconds it is told no more than 429, 0 for none
     """
 
@@ -52,6 +54,7 @@ class Context:
     causes: Callable[[], Sequence[str]]
     ask_consent: Callable[[Subscription], Awaitable[Consent | NoConsent]]
     jobs_woken: Callable[[], None]
+    consent: Callable[[Sequence[Change]], Awaitable[int]]
     reread: Callable[[], None] = lambda: None
     failed: Callable[[str], float] = unlimited
     live: Live = field(default_factory=Live)

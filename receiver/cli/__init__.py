@@ -19,6 +19,8 @@ from receiver.cli.export import campaign
 from receiver.cli.jobs import jobs, replay
 from receiver.cli.keys import keys
 from receiver.cli.local import demo, migrate, serve, settings
+from receiver.cli.messages import messages
+from receiver.cli.optouts import optouts
 from receiver.cli.sources import source
 from receiver.cli.subscriptions import subscription
 from receiver.cli.tail import listen
@@ -37,7 +39,9 @@ COMMANDS = (
     listen,
     consumer,
     campaign,
+    messages,
     deliveries,
+    optouts,
     replay,
     jobs,
     trigger,

@@ -9,6 +9,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Literal, LiteralString, Protocol
 
+from receiver.storage.text_index import TextIndex
+
 Row = tuple[Any, ...]
 Values = Sequence[Any]
 Engine = Literal["sqlite", "postgres"]
@@ -47,6 +49,11 @@ class Reader(Protocol):
     @property
     def engine(self) -> Engine:
         """For the few pieces of SQL that cannot be the same; see `locking` and `skipping`."""
+        ...
+
+    @property
+    def texts(self) -> TextIndex:
+        """How this engine searches the words of texts."""
         ...
 
     async def fetch(self, sql: LiteralString, *values: Any) -> Sequence[Row]:

@@ -55,9 +55,9 @@ class Ids:
         self._prefix = _text(millisecond, 10) + _text(int.from_bytes(self._entropy(8), "big") >> 4, 12)
 
 
-def first_id(kind: str, moment: int) -> str:
-    """Ids of that kind that are made at `moment` (unix microseconds) or later are greater, those made before less."""
-    return f"{kind}_{_text(moment // 1000, 10)}"
+def earliest(kind: str, micros: int) -> str:
+    """What no id of that kind is below that was made at that time or later."""
+    return f"{kind}_{_text(max(micros, 0) // 1000, 10)}"
 
 
 def _text(number: int, width: int) -> str:

@@ -9,7 +9,7 @@ from typing import Final, LiteralString
 
 from receiver.observe import log
 from receiver.storage.database import Contended, Database, Transaction
-from receiver.storage.ids import first_id
+from receiver.storage.ids import earliest
 
 PARTED: Final[dict[LiteralString, str]] = {"receipts": "rcp", "events": "evt", "attempts": "dlv"}
 """Tables, and the kind of the id that they are parted by."""
@@ -57,7 +57,7 @@ def name_of(table: str, start: int) -> str:
 
 async def _make(transaction: Transaction, table: LiteralString, start: int) -> None:
     """Unless rows of that week are in the part for everything else already."""
-    low, high = (first_id(PARTED[table], moment) for moment in (start, start + WEEK))
+    low, high = (earliest(PARTED[table], moment) for moment in (start, start + WEEK))
     key: LiteralString = "delivery_id" if table == "attempts" else "id"
     rows = await transaction.fetch(f"SELECT 1 FROM {table}_other WHERE {key} >= ? AND {key} < ? LIMIT 1", low, high)
     if not rows:

@@ -25,6 +25,7 @@ from receiver.storage.database import (
     Unavailable,
     Values,
 )
+from receiver.storage.text_index import POSTGRES
 
 Result = TypeVar("Result")
 Connection = Any
@@ -234,6 +235,7 @@ class _Session:
     __slots__ = ("_connection", "_due", "_types")
 
     engine: Engine = "postgres"
+    texts = POSTGRES
 
     def __init__(self, connection: Connection, types: "_Types") -> None:
         self._connection = connection

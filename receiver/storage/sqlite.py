@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import aiosqlite
 
-from receiver.storage import writer
+from receiver.storage import text_index, writer
 from receiver.storage.apart import Apart
 from receiver.storage.database import Broken, CannotStart, Engine, Row, Soon, StorageError, Unavailable, Values
 from receiver.storage.migrate import statements
@@ -162,6 +162,7 @@ class _Connection:
     """
 
     __slots__ = ("_asked", "_connection", "_due")
+    texts = text_index.SQLITE
 
     engine: Engine = "sqlite"
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from receiver.storage.ids import Ids, first_id, moment
+from receiver.storage.ids import Ids, earliest, moment
 
 SHAPE = re.compile(r"evt_[0-9a-hjkmnp-tv-z]{26}")
 MILLISECOND = 1_000
@@ -100,4 +100,4 @@ def test_an_id_of_before_leaves_the_others_as_they_are():
 
 def test_a_moment_divides_the_ids_before_it_from_those_after():
     before, after = Ids(lambda: 999_999, bytes).new("evt"), Ids(lambda: 1_000_000, bytes).new("evt")
-    assert before < first_id("evt", 1_000_000) < after
+    assert before < earliest("evt", 1_000_000) < after

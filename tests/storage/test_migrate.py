@@ -14,11 +14,13 @@ from tests.storage.opening import change, fetch, opened
 HASHES: dict[Engine, dict[str, str]] = {
     "sqlite": {
         "0001_begin": "57cc41516238661f151e40ac8c3bc2b9d63de15ef30ea0155f23cb1c705592ca",
+        "0002_read": "48330d07bf4b113690f3a8250f0cca82eed5c261ddacfdad8659c5fde3f97637",
         "0003_consumers": "1b1f0d66995b9aaf49a2a00ae914c13c1a26ff35f831129334fd8100a3264fed",
         "0009_leases": "5dfba756fc7c6620d95daccff83509372599dece41931fcfef64b6534f1f8712",
     },
     "postgres": {
         "0001_begin": "8728f5261c4c5478582b3161fb8b36cccf2900e2ed75c5c87d2ed22eaff8c57e",
+        "0002_read": "1bc3886cb7d4b5aabc2053bf944ae584a592cd9e1a8dd3682aed3e6c2c0c3799",
         "0003_consumers": "4fa9ace1019bbe71f5270ae3b0b195770715032bc60fc9890a824b969ed8762c",
         "0009_leases": "f44fb7e0e2d8783d6f46f9b187473b2f370a41a6b5d539b724437d297ec1ad69",
     },

@@ -173,6 +173,7 @@ async def test_both_schemas_have_the_same_tables_and_columns(tmp_path: Path):
         source = await SqliteDatabase.open(tmp_path / engines.FILE)
         try:
             await migrate(source, lambda: 0)
-            assert await moving._columns(source) == await moving._columns(target)
+            ours, theirs = await moving._columns(source), await moving._columns(target)
+            assert {table: ours[table] for table in moving.TABLES} == {table: theirs[table] for table in moving.TABLES}
         finally:
             await source.close()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from receiver.storage import events, partitions
-from receiver.storage.ids import first_id
+from receiver.storage.ids import earliest
 from receiver.storage.partitions import WEEK, name_of
 from tests import engines
 from tests.storage.opening import fetch, opened
@@ -23,7 +23,7 @@ async def prepare(database: Any, now: int = NOW) -> list[str]:
 
 
 def row(moment: int) -> tuple[Any, ...]:
-    return (first_id("evt", moment) + "x" * 16, "message.status", moment, *[None] * 9, "{}")
+    return (earliest("evt", moment) + "x" * 16, "message.status", moment, *[None] * 9, "{}")
 
 
 async def write(database: Any, *moments: int) -> None:

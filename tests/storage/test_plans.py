@@ -1,124 +1,99 @@
-"""On PostgreSQL: every filter of the API, and every look of the way out, is served by an index."""
+"""Every filter of the log is read by an index, whether its rows are few or many, and nothing reads a whole table."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from receiver.storage import deliveries, events, jobs, receipts, subscriptions, windows
+from receiver.sms.words import query
+from receiver.storage import events
 from receiver.storage.events import Wanted
-from tests.storage.opening import change, opened
+from receiver.storage.leading import MANY
+from tests.storage.making import a_source, saved
+from tests.storage.opening import opened
+from tests.storage.test_message_list import plan_of
+from tests.storage.test_rows import write
+from tests.storage.test_search import a_row, index
 
-pytestmark = [
-    pytest.mark.usefixtures("engine"),
-    pytest.mark.parametrize("engine", ["postgres"], indirect=True),
-]
+BY_WORDS = "SCAN texts VIRTUAL TABLE INDEX"
+ALONG = "SEARCH events USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"
+ROWS = 700
 
-EVENTS = """INSERT INTO events (id, type, accepted_at, vendor, source_id, receipt_id, message_id, vendor_message_id,
-        client_reference, from_address, to_address, status, body)
-    SELECT 'evt_' || lpad(n::text, 8, '0'),
-        CASE WHEN n % 500 = 0 THEN 'contact.opted_out' WHEN n % 2 = 0 THEN 'message.status' ELSE 'message.received' END,
-        n * 1000000::bigint, 'twilio', 'src_' || n % 300, 'rcp_' || n, 'msg_' || n, 'vm_' || n, 'ref_' || n,
-        '+4477009' || lpad((n % 5000)::text, 5, '0'), '+1555' || lpad((n % 4000)::text, 5, '0'),
-        CASE WHEN n % 900 = 0 THEN 'rejected' ELSE 'delivered' END, '{}'
-    FROM generate_series(1, 20000) AS n"""
-DELIVERIES = """INSERT INTO deliveries (id, subscription_id, event_id, state, attempts, next_at, created_at, updated_at,
-        conversation, leased_by)
-    SELECT 'dlv_' || lpad(n::text, 8, '0'), 'sub_' || n % 50, 'evt_' || lpad(n::text, 8, '0'),
-        CASE WHEN n % 400 = 0 THEN 'waiting' WHEN n % 401 = 0 THEN 'dead' WHEN n % 402 = 0 THEN 'queued'
-            ELSE 'succeeded' END, 1, CASE WHEN n % 400 = 0 THEN n END, n, n, 'c' || n % 700, 1
-    FROM generate_series(1, 20000) AS n"""
-RECEIPTS = """INSERT INTO receipts (id, source_id, vendor, received_at, outcome, peer, method, target, headers, body)
-    SELECT 'rcp_' || lpad(n::text, 8, '0'), 'src_' || n % 300, 'twilio', n,
-        CASE WHEN n % 500 = 0 THEN 'quarantined' ELSE 'stored' END, '', 'POST', '', '', '' FROM generate_series(1, 20000) AS n"""
-
-
-SECOND = 1_000_000
-
-
-class Planning:
-    """Notes how each statement would be done, and does it."""
-
-    def __init__(self, inner: Any) -> None:
-        self._inner = inner
-        self.engine = inner.engine
-        self.plans: list[tuple[str, str]] = []
-
-    async def fetch(self, sql: Any, *values: Any) -> Any:
-        lines = await self._inner.fetch("EXPLAIN " + sql, *values)
-        self.plans.append((sql, "\n".join(line for (line,) in lines)))
-        return await self._inner.fetch(sql, *values)
-
-    async def many(self, before: Any, rows: Any, after: Any = "", *values: Any) -> Any:
-        sql, arrays = await self._inner._laid_out(before, rows, after)
-        lines = await self._inner._fetched("EXPLAIN " + sql, [*arrays, *values])
-        self.plans.append((before + after, "\n".join(line for (line,) in lines)))
-        return await self._inner.many(before, rows, after, *values)
-
-    async def lock(self, names: Any) -> None:
-        await self._inner.lock(names)
-
-    def served(self) -> None:
-        assert self.plans
-        for sql, plan in self.plans:
-            scanned = [line for line in plan.splitlines() if "Seq Scan on" in line]
-            large = [
-                line for line in scanned if any(f" {table}" in line for table in ("events", "deliveries", "receipts"))
-            ]
-            assert [line for line in large if "_other" in line or "deliveries" in line] == [], f"{sql}\n{plan}"
+FEW: Sequence[tuple[dict[str, Any], str]] = (
+    ({"message_id": "m"}, "events_by_message (message_id=?"),
+    ({"vendor_message_id": "m"}, "events_by_vendor_message (vendor_message_id=?"),
+    ({"client_reference": "r"}, "events_by_reference (client_reference=?"),
+    ({"from_": "+447700900123"}, "events_by_sender (from_address=?"),
+    ({"from_": "+4477*"}, "events_by_sender (from_address>? AND from_address<?)"),
+    ({"to": "60777"}, "events_by_recipient (to_address=?"),
+    ({"to": "60*"}, "events_by_recipient (to_address>? AND to_address<?)"),
+    ({"status": "sent"}, "events_by_status (status=?"),
+    ({"source": "src_1"}, "events_by_source (source_id=?"),
+    ({"vendor": "generic"}, "events_by_source (source_id=?"),
+    ({"types": ["contact.opted_out"]}, "events_by_rare_type (type=?"),
+    ({"types": ["contact.*"]}, "events_by_rare_type (type>? AND type<?)"),
+    ({"from_": "+4477*", "status": "failed", "source": "src_1"}, "events_by_status (status=?"),
+    ({"types": ["message.received"], "to": "60777"}, "events_by_recipient (to_address=?"),
+)
+MANY_ROWS: Sequence[tuple[dict[str, Any], str]] = (
+    ({}, ALONG),
+    ({"types": ["message.received"]}, ALONG),
+    ({"from_": "+4477*"}, ALONG),
+    ({"status": "delivered"}, ALONG),
+    ({"vendor": "generic"}, ALONG),
+    ({"since": 1, "until": 10**9}, ALONG),
+    ({"types": ["contact.*", "message.status"]}, ALONG),
+    ({"from_": "+447700900123"}, "events_by_sender (from_address=? AND rowid>? AND rowid<?)"),
+    ({"to": "60777", "vendor": "generic"}, "events_by_recipient (to_address=? AND rowid>? AND rowid<?)"),
+    ({"source": "src_1", "types": ["message.received"]}, "events_by_source (source_id=? AND rowid>? AND rowid<?)"),
+    ({"status": "failed", "source": "src_1"}, "events_by_status (status=? AND rowid>? AND rowid<?)"),
+    ({"types": ["contact.opted_out"]}, "events_by_rare_type (type=? AND rowid>? AND rowid<?)"),
+)
 
 
 async def filled(database: Any) -> None:
-    for sql in (EVENTS, DELIVERIES, RECEIPTS):
-        await change(database, sql)
-    async with database.writing() as transaction:
-        await transaction.script("ANALYZE")
+    await saved(database, a_source("src_1"))
+    await write(database, events.insert, [a_row(number, "hello") for number in range(1, ROWS)])
 
 
-FILTERS = [
-    Wanted(), Wanted(types=("contact.*",)), Wanted(vendor="twilio", source="src_7"), Wanted(source="src_7"),
-    Wanted(from_="+447700900123"), Wanted(from_="+4477009001*"), Wanted(to="+155500123"), Wanted(message_id="msg_9"),
-    Wanted(vendor_message_id="vm_9"), Wanted(client_reference="ref_9"), Wanted(status="rejected"),
-    Wanted(since=19_000 * SECOND), Wanted(until=100 * SECOND), Wanted(since=500 * SECOND, until=900 * SECOND, types=("message.status",)),
-    Wanted(from_="+447700900123", status="rejected", since=100 * SECOND),
-]  # fmt: skip
-
-
-async def test_every_filter_of_the_api(tmp_path: Path):
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize(("wanted", "expected"), FEW)
+async def test_a_filter_that_leaves_few_is_read_by_its_index(
+    tmp_path: Path, wanted: dict[str, Any], expected: str, newest_first: bool
+):
     async with opened(tmp_path) as database:
         await filled(database)
-        async with database.reading() as reader:
-            it: Any = Planning(reader)
-            for wanted in FILTERS:
-                for newest_first in (True, False):
-                    await events.page(it, wanted, after=None, limit=50, newest_first=newest_first)
-            await events.page(it, Wanted(types=("message.received",)), after=19_000, limit=50)
-            await events.get(it, "evt_00000009")
-            await events.last_id(it)
-            for given in ({"subscription": "sub_7"}, {"event": "evt_00000400"}, {"state": "dead"}, {}):
-                await deliveries.page(it, **given, limit=50)
-            await deliveries.page(it, subscription="sub_0", state="waiting", limit=50)
-            for source, outcome in ((None, None), ("src_7", None), (None, "quarantined")):
-                await receipts.page(it, source=source, outcome=outcome, since=None, before=None, limit=50)
-            await subscriptions.backlogs(it, ["sub_0", "sub_1"])
-        it.served()
+        plan = await plan_of(
+            database, events.look, Wanted(**wanted), after=7, limit=50, newest_first=newest_first, many=MANY, sorts=True
+        )
+        assert expected in plan[0]
 
 
-async def test_every_look_of_the_way_out_and_of_jobs(tmp_path: Path):
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize(("wanted", "expected"), MANY_ROWS)
+async def test_a_filter_that_leaves_many_is_read_in_the_order_of_the_log(
+    tmp_path: Path, wanted: dict[str, Any], expected: str, newest_first: bool
+):
     async with opened(tmp_path) as database:
         await filled(database)
-        async with database.writing() as transaction:
-            it: Any = Planning(transaction)
-            await deliveries.take(it, "sub_0", fresh=9, retried=9, now=20_000)
-            await deliveries.due(it)
-            await deliveries.due(it, "sub_0")
-            await deliveries.dues(it, ["sub_0", "sub_1"])
-            await deliveries.held_by(it, 1, 5)
-            await deliveries.advance(it, [("sub_2", "c2"), ("sub_3", "c3")], 5)
-            await jobs.running(it, "job_1")
-            await windows.events_behind(it, 5, 9, 10)
-            await windows.events_of(it, ["evt_00000001"])
-            await windows.deliveries_behind(it, "sub_1", "dlv_1", "dlv_9", 10)
-            await windows.standing(it, [("evt_00000001", "sub_1")])
-            await windows.owed(it, "sub_1")
-        it.served()
+        plan = await plan_of(
+            database, events.look, Wanted(**wanted), after=None, limit=50, newest_first=newest_first, many=0
+        )
+        assert expected in plan[0]
+
+
+@pytest.mark.parametrize("newest_first", [False, True])
+@pytest.mark.parametrize("wanted", [{}, {"source": "src_1"}, {"from_": "+4477*", "until": 10**9}])
+async def test_words_are_read_by_their_index_in_the_order_of_the_log(
+    tmp_path: Path, wanted: dict[str, Any], newest_first: bool
+):
+    async with opened(tmp_path) as database:
+        await filled(database)
+        await index(database)
+        words = query("hello wor*")
+        plan = await plan_of(
+            database, events.look, Wanted(words=words, **wanted), after=None, limit=50, newest_first=newest_first
+        )
+        assert plan[0].startswith(BY_WORDS)
+        assert plan[1:] == ["SEARCH events USING INTEGER PRIMARY KEY (rowid=?)"]
