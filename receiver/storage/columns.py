@@ -38,6 +38,20 @@ def rows_as_arrays(rows: Sequence[Values]) -> list[Any]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
+@lru_cache(maxsize=1024)
+def numbered(sql: str, first: int = 1) -> str:
+    """`?` becomes `$1` and so on. No text of ours has a question mark in a string."""
+    head, *rest = sql.split("?")
+    return head + "".join(f"${number}{piece}" for number, piece in enumerate(rest, first))
+
+
+@lru_cache(maxsize=1024)
+def with_arrays(before: str, types: tuple[str, ...], after: str) -> str:
+    """One statement for any number of rows: a column is one value, an array."""
+    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(types, 1))
+    return f"{before} SELECT * FROM unnest({arrays}) {numbered(after, len(types) + 1)}"
+
+
 def _type(tables: Mapping[str, Mapping[str, str]], name: str, index: int, rows: Sequence[Values]) -> str:
     for row in rows:
         if row[index] is not None:

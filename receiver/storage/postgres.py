@@ -7,13 +7,12 @@ is held by locks: see `Transaction.lock` and the triggers of `migrations/postgre
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
-from functools import lru_cache
 from typing import Any, Final, LiteralString, Self, TypeVar
 
 import asyncpg
 
 from receiver.observe import log
-from receiver.storage.columns import column_types, columns_of, rows_as_arrays
+from receiver.storage.columns import column_types, columns_of, numbered, rows_as_arrays, with_arrays
 from receiver.storage.database import (
     Broken,
     CannotStart,
@@ -339,23 +338,11 @@ async def _columns(connection: Connection) -> dict[str, dict[str, str]]:
     return found
 
 
-@lru_cache(maxsize=_STATEMENTS_KEPT)
-def numbered(sql: str, first: int = 1) -> str:
-    """`?` becomes `$1` and so on. No text of ours has a question mark in a string."""
-    head, *rest = sql.split("?")
-    return head + "".join(f"${number}{piece}" for number, piece in enumerate(rest, first))
-
-
-@lru_cache(maxsize=_STATEMENTS_KEPT)
-def with_arrays(before: str, types: tuple[str, ...], after: str) -> str:
-    """One statement for any number of rows: a column is one value, an array."""
-    arrays = ", ".join(f"${number}::{kind}[]" for number, kind in enumerate(types, 1))
-    return f"{before} SELECT * FROM unnest({arrays}) {numbered(after, len(types) + 1)}"
-
-
 async def _run(work: Awaitable[Result]) -> Result:
     try:
         return await work
+    except asyncpg.DataError as error:
+        raise _translated(error) from None
     except (asyncpg.PostgresError, *_LOST) as error:
         raise _translated(error) from error
 
@@ -379,6 +366,8 @@ def _translated(error: Exception) -> Exception:
         return Broken(_named(error))
     if state is not None and (state[:2] in _PASSING_CLASSES or state in _PASSING):
         return Unavailable(_named(error))
+    if isinstance(error, asyncpg.DataError):
+        return ValueError(_named(error))  # its words quote the value, which is somebody's text
     return error
 
 

@@ -1,6 +1,7 @@
 """PostgreSQL itself: what its driver makes of rows, of errors and of lost connections."""
 
 import asyncio
+import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -9,9 +10,9 @@ from typing import Any
 import asyncpg
 import pytest
 
-from receiver.storage.columns import column_types, columns_of
+from receiver.storage.columns import column_types, columns_of, numbered
 from receiver.storage.database import Broken, CannotStart, Contended, StorageError, Unavailable
-from receiver.storage.postgres import PostgresDatabase, numbered
+from receiver.storage.postgres import PostgresDatabase
 from tests import engines, postgres
 from tests.storage.opening import change, fetch, opened
 
@@ -284,6 +285,15 @@ async def test_a_database_that_does_not_exist_or_is_of_another_encoding_is_refus
                 await PostgresDatabase.open(postgres.url_of("receiver_test_latin"))
         finally:
             await other.execute("DROP DATABASE receiver_test_latin")
+
+
+@pytest.mark.parametrize("text", ["secret \x00", "secret \ud800"])
+async def test_a_value_that_no_column_holds_is_not_quoted(tmp_path: Path, text: str):
+    async with bare(tmp_path) as database:
+        with pytest.raises(ValueError, match=r"2202|2200|DataError") as caught:
+            await change(database, "INSERT INTO rows (id, text) VALUES (1, ?)", text)
+        assert "secret" not in "".join(traceback.format_exception(caught.value))
+        await change(database, "INSERT INTO rows (id, text) VALUES (1, ?)", "fine")
 
 
 async def test_damage_is_for_good(tmp_path: Path):
