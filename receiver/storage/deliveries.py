@@ -158,9 +158,7 @@ async def _lease(
     return sorted(rows)
 
 
-async def advance(
-    transaction: Transaction, pairs: Sequence[Pair], now: int, holder: int = 0
-) -> Sequence[Leased]:  # fmt: skip
+async def advance(transaction: Transaction, pairs: Sequence[Pair], now: int, holder: int = 0) -> Sequence[Leased]:
     """Leases the next delivery of each conversation in which none is under way."""
     rows = await conversations.lease_next(transaction, pairs, _LEASED, now, holder)
     return await _with_bodies(transaction, rows, holder)
@@ -214,9 +212,7 @@ def finish(transaction: Transaction, outcomes: Sequence[Finished], now: int) -> 
     )  # fmt: skip
 
 
-async def release(
-    transaction: Transaction, delivery_ids: Sequence[str], state: str, now: int, holder: int = 0
-) -> None:  # fmt: skip
+async def release(transaction: Transaction, delivery_ids: Sequence[str], state: str, now: int, holder: int = 0) -> None:
     """Gives leased deliveries back unsent: `waiting` to be taken again, `held` when their subscription stopped."""
     await transaction.many(
         "WITH v (id, state, next_at, updated_at) AS (",
