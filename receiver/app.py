@@ -27,12 +27,16 @@ from receiver.delivery.handshake import Consent, NoConsent, ask_consent
 from receiver.delivery.lanes import Lanes, Pace
 from receiver.delivery.recover import Jobs
 from receiver.egress import Guard, Transport, destination
+from receiver.intake.asking import Asking
 from receiver.intake.http import RawHeaders, Receive, Send, Whole
+from receiver.intake.poll import MAX_ANSWER, Poller, send
 from receiver.intake.receive import Intake
+from receiver.intake.reconcile import Reconciler
 from receiver.observe import Counters, Health, log
 from receiver.settings import Settings
 from receiver.sms.timestamps import SECOND
 from receiver.storage import events, keys, sources
+from receiver.storage.answered import Answered, recording_answers
 from receiver.storage.batch import Batch, Operation
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import Broken, CannotStart, StorageError, Unavailable
@@ -49,6 +53,8 @@ from receiver.throttle import Throttle
 from receiver.vendors.contract import Answer
 
 DRAIN_SECONDS = 20.0
+ASKING_CONNECTIONS = 16
+"""At once to all vendors that are asked."""
 
 Scope = MutableMapping[str, Any]
 
@@ -73,10 +79,15 @@ class App:
     Called, it serves vendors and the API to the world; `owner` is the same for the owner's socket, without a key.
     """
 
-    def __init__(self, settings: Settings, world: World, transport: httpx2.AsyncBaseTransport) -> None:
+    def __init__(
+        self, settings: Settings, world: World, transport: httpx2.AsyncBaseTransport,
+        asking: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:  # fmt: skip
         self.settings = settings
         self.world = world
         self.transport = transport
+        self.asking = asking or transport
+        """The way to vendors that are asked: their answers are longer than those of subscribers."""
         self.counters = Counters()
         self.health = Health()
         self.ids = Ids(world.clock, world.entropy)
@@ -117,6 +128,8 @@ class App:
             database = await SqliteDatabase.open(settings.database_path)
             stack.push_async_callback(database.close)
             stack.push_async_callback(self.transport.aclose)
+            if self.asking is not self.transport:
+                stack.push_async_callback(self.asking.aclose)
             with _making_ready(settings.database_path):
                 await migrate(database, self.world.clock)
                 self._build(database)
@@ -185,7 +198,28 @@ class App:
             prefix=tuple(step.encode() for step in urlsplit(settings.public_url).path.split("/") if step),
             max_body_bytes=settings.max_body_bytes,
         )
+        self._ask(recorder)
         self._api = create_api(self._context())
+
+    def _ask(self, recorder: Recorder) -> None:
+        """What asks vendors, instead of waiting to be called."""
+        recording: Operation[Answered, Recorded | None] = Operation(
+            recording_answers(recorder.record), self._answered, lambda answered: _held(answered.recording)
+        )
+        asking = Asking(
+            intake=self._intake,
+            database=self.database,
+            send=partial(send, self.asking),
+            record=partial(self.batch.submit, recording),
+            write=self.batch.write,
+            new_id=self.ids.new,
+            clock=self.world.clock,
+            monotonic=self.world.monotonic,
+            chance=self.world.chance,
+            sleep=asyncio.sleep,
+        )
+        self.poller = Poller(self.catalog, asking)
+        self.reconciler = Reconciler(self.catalog, asking)
 
     def _context(self) -> Context:
         settings = self.settings
@@ -204,12 +238,16 @@ class App:
             wake=self.dispatcher.wake,
             ask_consent=self._ask_consent,
             jobs_woken=self.jobs.wake,
+            ask_woken=self.poller.wake,
             causes=self.health.causes,
             failed=self.throttle.failed,
         )
 
     def _recorded(self, committed: Sequence[Recorded]) -> None:
         self.dispatcher.hand_over([item.outgoing for item in committed])
+
+    def _answered(self, committed: Sequence[Recorded | None]) -> None:
+        self._recorded([item for item in committed if item is not None])
 
     async def _ping(self, subscription: Subscription) -> Attempt:
         return await self.dispatcher.ping(subscription, self.ids.new("evt"))
@@ -235,12 +273,15 @@ class App:
     async def _running(self, *, dispatch: bool) -> AsyncIterator[None]:
         self._minor: set[asyncio.Task[None]] = set()
         running = [asyncio.create_task(self._commit())]
+        asking: list[asyncio.Task[None]] = []
         if dispatch:
             running += [asyncio.create_task(self._send()), asyncio.create_task(self.jobs.run())]
+            asking = [asyncio.create_task(self.poller.run()), asyncio.create_task(self.reconciler.run())]
         watching = asyncio.create_task(watch(self.batch, self.health, self.limits, self.failed.set))
         try:
             yield
         finally:
+            await _cancelled(asking)
             await self.jobs.stop()
             await self.dispatcher.stop(DRAIN_SECONDS)
             self.batch.close()
@@ -306,6 +347,12 @@ def _making_ready(database: Path) -> Iterator[None]:
         raise CannotStart(f"{database}: cannot be made ready ({error})") from error
 
 
+async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def _held(recording: Recording) -> int:
     """Bytes that a request holds while it waits for its commit."""
     return len(recording.receipt.headers) + len(recording.receipt.body)
@@ -315,7 +362,9 @@ def create_app(
     settings: Settings, *, world: World | None = None, transport: httpx2.AsyncBaseTransport | None = None
 ) -> App:
     """The receiver; `transport` stands in for the network in tests."""
-    return App(settings, world or World(), transport or _transport(settings))
+    if transport is not None:
+        return App(settings, world or World(), transport)
+    return App(settings, world or World(), _transport(settings), _asking(settings))
 
 
 def _transport(settings: Settings) -> Transport:
@@ -324,4 +373,14 @@ def _transport(settings: Settings) -> Transport:
         deadline=None,  # `post` has one
         connections=2 * settings.delivery_concurrency,  # those that hang leave room for one of every other lane
         connections_per_host=settings.delivery_concurrency,
+    )
+
+
+def _asking(settings: Settings) -> Transport:
+    return Transport(
+        Guard(settings.egress_allow),
+        deadline=None,  # `send` has one
+        connections=ASKING_CONNECTIONS,
+        connections_per_host=ASKING_CONNECTIONS,
+        answer_bytes=MAX_ANSWER + 1,
     )

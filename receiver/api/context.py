@@ -31,6 +31,7 @@ class Context:
     ask_consent asks a subscription's URL whether deliveries are welcome, with its headers and at its rate
     jobs_woken  told of a job that was just asked for
     causes      why this process is not ready; empty when it is
+    ask_woken   told of a source whose vendor is to be asked for something more
     failed      told of a peer without a valid key; for how many seconds it is told no more than 429, 0 for none
     """
 
@@ -49,6 +50,7 @@ class Context:
     causes: Callable[[], Sequence[str]]
     ask_consent: Callable[[Subscription], Awaitable[Consent | NoConsent]]
     jobs_woken: Callable[[], None]
+    ask_woken: Callable[[str], None] = lambda _source_id: None
     failed: Callable[[str], float] = unlimited
     vendors: Mapping[str, Vendor] = field(default_factory=lambda: VENDORS)
 

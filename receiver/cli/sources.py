@@ -68,6 +68,20 @@ def rotate(reach: Reach, identifier: str, *, as_json: bool) -> None:
 
 @source.command()
 @identified
+@click.argument("vendor_message_ids", nargs=-1, required=True, metavar="VENDOR_MESSAGE_ID...")
+@as_json
+@reaching
+def ask(reach: Reach, identifier: str, vendor_message_ids: Sequence[str], *, as_json: bool) -> None:
+    """Have the vendor asked for the state of outbound messages until it is final."""
+    answer = reach.change("POST", f"{PATH}/{identifier}/ask", {"vendor_message_ids": list(vendor_message_ids)})
+    if as_json:
+        show_json(answer)
+        return
+    click.echo(f"Final reports of {answer['waiting']} messages are waited for.")
+
+
+@source.command()
+@identified
 @reaching
 def remove(reach: Reach, identifier: str) -> None:
     """Remove a source; its URL answers 404 from now on, its events stay."""

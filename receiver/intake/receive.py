@@ -36,6 +36,7 @@ from receiver.storage.receipts import Outcome, Receipt
 from receiver.storage.record import Recorded, Recording
 from receiver.throttle import unlimited
 from receiver.vendors.contract import EMPTY_200, Answer, BadPayload, BadSignature, VendorRequest
+from receiver.vendors.polling import understood
 
 BODY_SECONDS = 10.0
 _RETRY_AFTER = ((b"retry-after", b"5"),)
@@ -140,11 +141,11 @@ class Intake:
         """`_commit` of the straight way."""
         error = kept.exception()
         if error is None:
-            self._told(door, recording)
+            self.told(door, recording)
             answered(answer, ())
             return
         if first and isinstance(error, Exception) and not isinstance(error, StorageError):
-            self._without_events(recording, error)
+            self.without_events(recording, error)
             try:
                 again = asyncio.ensure_future(self.record(recording))
             except StorageError as refused:
@@ -216,7 +217,7 @@ class Intake:
         answer = self._handshake(door, request)
         if answer is not None:
             return answer, _recording(door, whole.path, request, receipt_id, (), "handshake")
-        items, recording = self._understood(door, whole.path, request, receipt_id)
+        items, recording = self.understood(door, whole.path, request, receipt_id)
         return _success(door, request, items), recording
 
     def _handshake(self, door: Door, request: VendorRequest) -> Answer | None:
@@ -232,15 +233,15 @@ class Intake:
             log("adapter.failed", level="error", exc=bug, vendor=door.vendor.name)
             return None
 
-    def _understood(
+    def understood(
         self, door: Door, path: bytes, request: VendorRequest, receipt_id: str
     ) -> tuple[Sequence[Item], Recording]:
-        """What the adapter made of the request, ready to record; what it could not read is quarantine."""
+        """What the adapter made of a request or an answer, ready to record; what it could not read is quarantine."""
         error: str | None = None
         items: Sequence[Item] = ()
         entries: list[Entry] = []
         try:
-            items = door.vendor.parse(request, door.source)
+            items = understood(door.vendor, request, door.source)
             entries = _composed(items, door, request, receipt_id)
             if len(entries) < len(items):
                 error = "; ".join(item.error for item in items if isinstance(item, Unreadable)) or None
@@ -266,17 +267,17 @@ class Intake:
             except StorageError:
                 raise
             except Exception as bug:  # noqa: BLE001 — an event must not take its request with it
-                self._without_events(recording, bug)
+                self.without_events(recording, bug)
                 await self.record(recording)
         except Exception as error:  # noqa: BLE001 — whatever it is, the vendor must keep the request and try again
             raise _not_kept(door, error) from None
-        self._told(door, recording)
+        self.told(door, recording)
 
-    def _told(self, door: Door, recording: Recording) -> None:
+    def told(self, door: Door, recording: Recording) -> None:
         self.count("receipts", vendor=door.vendor.name, outcome=recording.receipt.outcome)
         log("receipt", level="debug", receipt_id=recording.receipt.id, outcome=recording.receipt.outcome)
 
-    def _without_events(self, recording: Recording, bug: Exception) -> None:
+    def without_events(self, recording: Recording, bug: Exception) -> None:
         """Where the events of a request cannot be recorded, it is kept in quarantine."""
         log("record.failed", level="error", exc=bug, receipt_id=recording.receipt.id)
         recording.entries = ()

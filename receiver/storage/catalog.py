@@ -51,6 +51,10 @@ class Catalog:
         return tuple(self._subscriptions.values())
 
     @property
+    def doors(self) -> Sequence[Door]:
+        return tuple(self._doors.values())
+
+    @property
     def sources(self) -> Sequence[Source]:
         return tuple(door.source for door in self._doors.values())
 

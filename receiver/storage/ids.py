@@ -48,6 +48,11 @@ class Ids:
         self._prefix = _text(millisecond, 10) + _text(int.from_bytes(self._entropy(8), "big") >> 4, 12)
 
 
+def earliest(kind: str, moment: int) -> str:
+    """What every id sorts behind that was made at that time (unix microseconds) or later."""
+    return f"{kind}_{_text(max(moment, 0) // 1000, 10)}"
+
+
 def _text(number: int, width: int) -> str:
     return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(5 * (width - 1), -1, -5))
 

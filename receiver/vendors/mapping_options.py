@@ -75,7 +75,7 @@ class Meaning(BaseModel):
 
 
 _Word = Annotated[str, Field(min_length=1, max_length=256)]
-_Names = Annotated[
+SomeNames = Annotated[
     tuple[_Word, ...],
     Field(min_length=1, max_length=16),
     BeforeValidator(_listed, json_schema_input_type=str | list[str]),
@@ -93,7 +93,7 @@ class MappedOptions(Options):
     REFERENCE_MEANS_REPORT: ClassVar[bool] = False
     """A request with the sender's reference, but with neither status nor text, reports something unknown."""
 
-    fields: dict[OurName, _Names | None] = Field(
+    fields: dict[OurName, SomeNames | None] = Field(
         {},
         description="our names to the vendor's: one, or several tried in order; a query, form or JSON key, "
         "else a dotted path (data.0.id)",
