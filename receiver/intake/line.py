@@ -1,6 +1,7 @@
 """The line to one source's vendor: questions at the pace that it takes, with a token where it wants one."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from receiver.delivery.retry import parse_retry_after
 from receiver.intake.asking import Asking
@@ -74,12 +75,11 @@ class Line:
     async def _renewed(self, grant: Grant, refresh: str | None) -> Tokens:
         """New tokens, on disk before they are used: the old refresh token may be worth nothing from now on."""
         try:
-            given = await self._given(grant, refresh)
+            tokens = await self._given(grant, refresh)
         except NotAnswered as trouble:
             if refresh is None or trouble.kind != "credentials":
                 raise
-            given = await self._given(grant, None)
-        tokens = Tokens(access=given.access, refresh=given.refresh or refresh, expires_at=given.expires_at)
+            tokens = await self._given(grant, None)
         now = self._asking.clock()
         await self._asking.write(lambda transaction: polls.save_tokens(transaction, self._source, tokens, now))
         log("poll.token_renewed", source_id=self._source.id)
@@ -87,5 +87,7 @@ class Line:
         return tokens
 
     async def _given(self, grant: Grant, refresh: str | None) -> Tokens:
+        """A grant that gives no new refresh token leaves the one that it was got with (RFC 6749 section 6)."""
         _, reply = await self._send(grant.ask(self._source, refresh))
-        return grant.read(reply, self._asking.clock())
+        given = grant.read(reply, self._asking.clock())
+        return replace(given, refresh=given.refresh or refresh)

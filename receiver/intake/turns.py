@@ -100,13 +100,10 @@ class Turns:
         try:
             question, reply = await self._line.ask(lambda token: feed.ask(source, row.position, now, token))
             step = self._step(feed, row, now, reply)
+            pieces, digest = _new(row, step, reply)
         except NotAnswered as trouble:
             await self._not_answered(row, trouble, now)
             return
-        pieces = (reply,) if step.pieces is None else step.pieces
-        digest = _digest(pieces)
-        if digest == row.digest:
-            pieces = ()
         await self._keep(self._read_on(row, step, digest, now), question.about, pieces)
         self._anew.discard(name)
 
@@ -213,6 +210,17 @@ async def _ended(row: PollRow, wanted: LookupRow, transaction: Transaction) -> N
 async def _put_off(row: PollRow, wanted: LookupRow, ask_at: int | None, transaction: Transaction) -> None:
     await polls.save(transaction, row)
     await lookups.put_off(transaction, wanted, ask_at)
+
+
+def _new(row: PollRow, step: Step, reply: Reply) -> tuple[Sequence[Reply], str]:
+    """What to keep, nothing where it is the last answer once more, and its hash."""
+    pieces = (reply,) if step.pieces is None else step.pieces
+    digest = _digest(pieces)
+    if digest != row.digest:
+        return pieces, digest
+    if pieces and step.more:
+        raise NotAnswered("answer", "the vendor gives the same page again and again")
+    return (), digest
 
 
 def _digest(pieces: Sequence[Reply]) -> str:

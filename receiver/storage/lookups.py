@@ -53,7 +53,7 @@ def add(transaction: Transaction, rows: Sequence[LookupRow]) -> None:
     transaction.later(
         f"INSERT INTO lookups ({_COLUMNS})",
         [(it.source_id, it.name, it.vendor_message_id, it.message_id, it.since, it.tries, it.ask_at, it.close_at)
-         for it in rows],
+         for it in {(row.source_id, row.name): row for row in rows}.values()],
         """ON CONFLICT (source_id, name) DO UPDATE SET message_id = coalesce(lookups.message_id, excluded.message_id),
                ask_at = coalesce(lookups.ask_at, excluded.ask_at),
                close_at = coalesce(lookups.close_at, excluded.close_at)""",

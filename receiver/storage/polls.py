@@ -76,15 +76,12 @@ async def tokens(reader: Reader, source: Source) -> Tokens | None:
 
 
 async def save_tokens(transaction: Transaction, source: Source, given: Tokens, now: int) -> None:
-    """A grant that gives no new refresh token leaves the one that is there (RFC 6749 section 6)."""
     await transaction.fetch(
         """INSERT INTO tokens (source_id, granted_for, access_token, refresh_token, expires_at, updated_at)
            VALUES (?, ?, ?, ?, ?, ?)
            ON CONFLICT (source_id) DO UPDATE SET access_token = excluded.access_token,
-               refresh_token = CASE WHEN tokens.granted_for = excluded.granted_for
-                   THEN coalesce(excluded.refresh_token, tokens.refresh_token) ELSE excluded.refresh_token END,
-               granted_for = excluded.granted_for, expires_at = excluded.expires_at,
-               updated_at = excluded.updated_at""",
+               refresh_token = excluded.refresh_token, granted_for = excluded.granted_for,
+               expires_at = excluded.expires_at, updated_at = excluded.updated_at""",
         source.id, _granted_for(source), given.access, given.refresh, given.expires_at, now,
     )  # fmt: skip
 

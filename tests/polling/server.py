@@ -58,8 +58,10 @@ class Fake:
     asked: list[Asked] = field(default_factory=list)
     next: list[Says] = field(default_factory=list)
     answered: Callable[[Asked], None] = lambda asked: None
+    writers: list[asyncio.StreamWriter] = field(default_factory=list)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.writers.append(writer)
         with suppress(asyncio.IncompleteReadError, ConnectionError):
             while True:
                 asked = await _read(reader)
@@ -91,3 +93,6 @@ async def serving(api: Api) -> AsyncIterator[Fake]:
         yield fake
     finally:
         server.close()
+        for writer in fake.writers:
+            writer.close()
+        await asyncio.sleep(0.01)

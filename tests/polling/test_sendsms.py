@@ -186,6 +186,44 @@ async def test_a_refresh_token_that_is_worth_nothing_any_more_gives_way_to_the_s
         ]  # fmt: skip
 
 
+async def test_a_grant_without_a_new_refresh_token_leaves_the_old_one(tmp_path: Path) -> None:
+    vendor = SendSms(states={"f-1": state(1), "f-2": state(1)})
+    async with serving(vendor) as fake, asker(tmp_path) as it:
+        source = await it.source("sendsms", fake, CLIENT | {"refresh_token": "of the source"}, CONNECTOR)
+        fake.next += [
+            json({"access_token": "access-1", "refresh_token": "kept", "expires_in": 1}),
+            json({"status": 0, "details": state(1)}),
+            json({"access_token": "access-1", "expires_in": 1}),
+        ]
+        for name in ("f-1", "f-2"):
+            before = len(await it.events())
+            await it.api("POST", f"/v1/sources/{source['id']}/ask", vendor_message_ids=[name])
+
+            async def more(before: int = before) -> bool:
+                return len(await it.events()) > before
+
+            await until(more)
+        assert [tuple(row) for row in await it.fetch("SELECT refresh_token FROM tokens")] == [("kept",)]
+        credentials = CLIENT | {"refresh_token": "another"}
+        await it.api("PATCH", f"/v1/sources/{source['id']}", credentials=credentials)
+        fake.asked.clear()
+        await it.api("POST", f"/v1/sources/{source['id']}/ask", vendor_message_ids=["f-1"])
+        await until(lambda: fake.asked)
+        assert fake.asked[0].form["refresh_token"] == "another"
+
+
+async def test_a_client_that_gets_no_token_is_told(tmp_path: Path) -> None:
+    async with serving(SendSms()) as fake, asker(tmp_path) as it:
+        source = await it.source("sendsms", fake, CLIENT | {"refresh_token": "wrong"}, CONNECTOR)
+        await it.api("POST", f"/v1/sources/{source['id']}/ask", vendor_message_ids=["a"])
+
+        async def told() -> bool:
+            found = (await polled(it, source["id"])).get("lookup", {}).get("error")
+            return bool(found == "the vendor refuses client or refresh token (HTTP 400)")
+
+        await until(told)
+
+
 async def test_an_expired_token_is_renewed_before_it_is_used(tmp_path: Path) -> None:
     vendor = SendSms(states={"e-1": state(1), "e-2": state(1)})
     async with serving(vendor) as fake, asker(tmp_path) as it:

@@ -1,14 +1,19 @@
 """The pace, the pauses and the order of questions; and what is on disk when a process dies in between."""
 
+import asyncio
 from contextlib import suppress
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from typing import Any, cast
 
 import orjson
 import pytest
 
-from receiver.storage.database import Unavailable
-from receiver.vendors.contract import NotAnswered
+from receiver.intake.turns import Turns
+from receiver.storage.database import Broken, Database, Unavailable
+from receiver.vendors.contract import NotAnswered, Step
+from receiver.vendors.polling import asked
 from tests.polling.fakes import state
 from tests.polling.turning import Turning, reply, turning
 
@@ -160,6 +165,8 @@ async def test_a_vendor_out_of_reach_costs_no_message_its_tries(tmp_path: Path) 
         it.vendor.says = [NotAnswered("network", "the vendor was not reached")] * 12
         await it.take(turns, 12)
         assert [tuple(row) for row in await it.fetch("SELECT name, tries FROM lookups")] == [("a", 0)]
+        pauses = [later - earlier for earlier, later in pairwise(it.moments)]
+        assert (min(pauses) > 10, pauses[2] > 40) == (True, True)
 
 
 async def test_a_report_that_was_pushed_meanwhile_ends_the_question(tmp_path: Path) -> None:
@@ -193,6 +200,77 @@ async def test_an_item_that_cannot_be_read_is_kept_in_quarantine_and_the_rest_st
         found = [row[0] for row in await it.fetch("SELECT type FROM events ORDER BY seq")]
         assert found == ["message.received", "receipt.quarantined"]
         assert (await feed_of(it))[0] == '{"last_id":2}'
+
+
+async def test_a_mistake_in_an_adapter_is_told_and_costs_nothing_but_time(tmp_path: Path) -> None:
+    def broken(*_: Any) -> Step:
+        raise ZeroDivisionError
+
+    async with turning(tmp_path) as it:
+        door = await it.source(poll={})
+        poll, options = asked(door.vendor, door.source) or pytest.fail("it is to be asked")
+        feeds = {name: replace(feed, read=broken) for name, feed in poll.feeds.items()}
+        await Turns(door, replace(poll, feeds=feeds), options, it.asking).turn()
+        assert (await feed_of(it))[1:3] == (1, "the adapter failed on the answer; see the log")
+
+
+async def test_an_event_that_cannot_be_recorded_does_not_take_its_answer_with_it(tmp_path: Path) -> None:
+    async with turning(tmp_path) as it:
+        door = await it.source(poll={})
+        keep, tries = it.asking.record, []
+
+        async def record(answered: Any) -> Any:
+            tries.append(answered)
+            if len(tries) == 1:
+                raise ValueError("a bug")
+            return await keep(answered)
+
+        it.asking = replace(it.asking, record=record)
+        it.vendor.says = [reply(body=inbound(1))]
+        await it.turns(door).turn()
+        assert [row[0] for row in await it.fetch("SELECT type FROM events")] == ["receipt.quarantined"]
+        assert (await feed_of(it))[0] == '{"last_id":1}'
+
+
+async def test_a_vendor_that_does_not_turn_its_pages_is_not_asked_for_ever(tmp_path: Path) -> None:
+    async with turning(tmp_path) as it:
+        turns = it.turns(await it.source("thesmsworks", poll={"every": 600}))
+        page = [{"messageid": f"{number}", "status": "INCOMING", "content": "hi"} for number in range(200)]
+        it.vendor.says = [reply(body=orjson.dumps(page))] * 5
+        await it.take(turns, 4)
+        assert len(it.vendor.asked) == 2
+        assert (await feed_of(it, "inbox"))[2] == "the vendor gives the same page again and again"
+        assert len(await it.fetch("SELECT 1 FROM events")) == 200
+
+
+class Failing:
+    """A database that fails at each look with the next of these."""
+
+    def __init__(self, *errors: Exception) -> None:
+        self.errors = list(errors)
+        self.looked: Any = lambda: None
+
+    def reading(self) -> Any:
+        self.looked()
+        raise self.errors.pop(0)
+
+
+TROUBLE = (Unavailable("locked"), ZeroDivisionError(), Broken("damaged"))
+
+
+async def test_the_loop_outlives_all_but_a_broken_database(tmp_path: Path) -> None:
+    async with turning(tmp_path) as it:
+        door = await it.source(poll={})
+        database = Failing(*TROUBLE)
+        it.asking = replace(it.asking, database=cast("Database", database))
+        turns = it.turns(door)
+        database.looked = turns.wake
+        await asyncio.wait_for(turns.run(), 30)
+        assert database.errors == []
+        again = Failing(*TROUBLE)
+        it.asking = replace(it.asking, database=cast("Database", again))
+        await asyncio.wait_for(it.reconciler.run(), 30)
+        assert again.errors == []
 
 
 class Dying:
