@@ -1,7 +1,7 @@
 """Sources: one configured account of a vendor, with the URL that the vendor calls."""
 
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,6 +21,7 @@ from receiver.storage.database import Transaction
 from receiver.storage.sources import SourceRow
 from receiver.vendors.contract import Source as ConfiguredSource
 from receiver.vendors.contract import Vendor
+from receiver.vendors.polling import asked
 
 MAX_SOURCES = 10_000
 
@@ -80,19 +81,19 @@ async def listed(context: Context, call: Call[Paged, Nothing]) -> Answer:
     before = position_of(call.query, _LIST, "src")
     async with context.database.reading() as reader:
         found = await sources.page(reader, before=before, limit=call.query.limit + 1)
-        asked = await states(reader, found)
+        polls = await states(reader, found)
     page = turn(call.query, _LIST, found, lambda row: row.id)
-    data = [shown(context, row, asked.get(row.id)) for row in page.rows]
+    data = [shown(context, row, polls.get(row.id)) for row in page.rows]
     return Answer(body=SourcePage(data=data, next=page.next, last=page.last), next=page.next)
 
 
 async def get(context: Context, call: Call[Nothing, Nothing]) -> Answer:
     async with context.database.reading() as reader:
         row = await sources.get(reader, call.id)
-        asked = await states(reader, [row] if row else [])
+        polls = await states(reader, [row] if row else [])
     if row is None:
         raise Problem("not_found")
-    return Answer(body=shown(context, row, asked.get(row.id)))
+    return Answer(body=shown(context, row, polls.get(row.id)))
 
 
 async def patch(context: Context, call: Call[Nothing, SourceChange]) -> Answer:
@@ -173,7 +174,7 @@ def shown(context: Context, row: SourceRow, poll: PollState | None = None) -> So
         vendor=row.vendor,
         name=row.name,
         url=url,
-        setup=dict(vendor.setup(url, source.options)) if vendor and source else {},
+        setup={**vendor.setup(url, source.options), **_asks(vendor, source)} if vendor and source else {},
         credentials={
             name: MASK if len(values) == 1 else [MASK] * len(values) for name, values in row.credentials.items()
         },
@@ -186,6 +187,16 @@ def shown(context: Context, row: SourceRow, poll: PollState | None = None) -> So
         poll=poll,
         warnings=list(_warnings(context, vendor, source)),
     )
+
+
+def _asks(vendor: Vendor, source: ConfiguredSource) -> Mapping[str, str]:
+    """Of a source whose vendor is asked: where, for what, and what to do there before."""
+    found = asked(vendor, source)
+    if found is None:
+        return {}
+    poll, options = found
+    wanted = f"every {options.every} s for {', '.join(options.names)}" if options.names else "for single messages"
+    return {"asks": f"{options.base_url or poll.base_url} {wanted}", "to_ask": poll.help}
 
 
 def _warnings(context: Context, vendor: Vendor | None, source: ConfiguredSource | None) -> Iterator[str]:

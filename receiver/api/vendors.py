@@ -18,6 +18,7 @@ class CredentialShape(BaseModel):
 
 class PollShape(BaseModel):
     base_url: str = Field(description="where its API lies")
+    help: str = Field(description="what to do at the vendor's before it can be asked")
     per_minute: int = Field(description="questions that it takes a minute")
     feeds: dict[str, str] = Field(description="what it can be asked for, by name")
     lookup: bool = Field(description="whether it can be asked for one outbound message")
@@ -67,7 +68,13 @@ def _poll(vendor: Vendor) -> PollShape | None:
     if poll is None:
         return None
     feeds = {name: feed.title for name, feed in poll.feeds.items()}
-    return PollShape(base_url=poll.base_url, per_minute=poll.per_minute, feeds=feeds, lookup=poll.lookup is not None)
+    return PollShape(
+        base_url=poll.base_url,
+        help=poll.help,
+        per_minute=poll.per_minute,
+        feeds=feeds,
+        lookup=poll.lookup is not None,
+    )
 
 
 @cache

@@ -258,12 +258,14 @@ class Poll:
     """How a vendor is asked.
 
     base_url     where its API lies, unless the source's `poll.base_url` says otherwise
+    help         what to do at the vendor's before it can be asked
     per_minute   how many questions it takes
     parse        reads an answer like `Vendor.parse`; the request's method is POLL, its query the question's `about`
     missing      the credentials without which it cannot be asked
     """
 
     base_url: str
+    help: str
     per_minute: int
     feeds: Mapping[str, Feed]
     parse: Callable[[VendorRequest, Source], Sequence[Item]]

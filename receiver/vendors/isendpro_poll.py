@@ -208,6 +208,7 @@ def _opt_outs(rows: Sequence[Sequence[str]], source: Source) -> Iterator[Item]:
 
 ISENDPRO_POLL = Poll(
     base_url="https://apirest.isendpro.com/cgi-bin",
+    help="the key stands in the account under API (mon compte, mon API); add this machine's address to the list there",
     per_minute=10,
     feeds={
         CAMPAIGN: Feed(title="the campaign report", ask=_ask_campaign, read=_read),

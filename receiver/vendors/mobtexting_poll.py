@@ -182,6 +182,7 @@ def _item(row: object, source: Source, names: Mapping[str, Names]) -> Item:
 
 MOBTEXTING_POLL = Poll(
     base_url="https://portal.mobtexting.com/api/v2",
+    help="the access token stands in the panel; of another brand name its address too (poll.base_url)",
     per_minute=30,
     feeds={
         LOGS: Feed(title="inbound messages", ask=_ask_logs, read=_read_logs),

@@ -100,6 +100,7 @@ def poll(parse: Callable[[VendorRequest, Source], Sequence[Item]]) -> Poll:
     """`parse` is the vendor's own: its answers hold the same objects as its pushes."""
     return Poll(
         base_url="https://api.thesmsworks.co.uk/v1",
+        help="make a key and secret in the account's API Key section, and of them the token",
         per_minute=60,
         feeds={INBOX: Feed(title="inbound messages", ask=_ask, read=_read)},
         parse=parse,

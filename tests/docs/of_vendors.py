@@ -196,7 +196,7 @@ def _asked(vendor: Vendor) -> Iterable[str]:
         return
     yield (
         f"**Asking it** (off until the source has `options.poll`)\n\nAt {code(poll.base_url)}, {poll.per_minute} questions "
-        "a minute at most.\n"
+        f"a minute at most. Before: {poll.help}.\n"
     )
     rows = [(code(name), feed.title) for name, feed in poll.feeds.items()]
     if poll.lookup is not None:

@@ -56,7 +56,9 @@ async def test_asking_is_off_until_it_is_wanted(tmp_path: Path):
         assert problem(await api.client.post(path, json=wanted)) == (409, "conflict")
         assert problem(await api.client.post("/v1/sources/src_none/ask", json=wanted)) == (404, "not_found")
         changed = {"credentials": ACCOUNT, "options": {"poll": {}}}
-        await api.client.patch(f"/v1/sources/{source['id']}", json=changed)
+        setup = (await api.client.patch(f"/v1/sources/{source['id']}", json=changed)).json()["setup"]
+        assert setup["asks"] == "https://api.sendsms.ro every 60 s for messages_get"
+        assert setup["report_url"] == source["setup"]["report_url"]
         assert (await api.client.post(path, json=wanted)).json() == {"waiting": 1}
         assert pointers(await api.client.post(path, json={"vendor_message_ids": []})) == ["/vendor_message_ids"]
         shown = (await api.client.get(f"/v1/sources/{source['id']}")).json()
@@ -78,6 +80,7 @@ async def test_a_source_that_only_asks_is_warned_that_nothing_proves_a_push(tmp_
 async def test_the_manifest_says_how_a_vendor_is_asked(tmp_path: Path):
     async with running_api(tmp_path) as api:
         found = {item["name"]: item for item in (await api.client.get("/v1/vendors")).json()["data"]}
+    assert found["sendsms"]["poll"].pop("help").startswith("where the API key")
     assert found["sendsms"]["poll"] == {
         "base_url": "https://api.sendsms.ro",
         "per_minute": 10,
