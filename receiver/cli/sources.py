@@ -77,7 +77,7 @@ def ask(reach: Reach, identifier: str, vendor_message_ids: Sequence[str], *, as_
     if as_json:
         show_json(answer)
         return
-    click.echo(f"Final reports of {answer['waiting']} messages are waited for.")
+    click.echo(f"Final reports that are waited for: {answer['waiting']}.")
 
 
 @source.command()
@@ -93,9 +93,17 @@ def _row(item: Document) -> Sequence[object]:
     return item["id"], item["vendor"], item["last_seen_at"], item["last_error"], item["name"]
 
 
+def _by_feed(poll: Document | None) -> Document | None:
+    """What is asked for, each by its name."""
+    if poll is None:
+        return None
+    return {**{feed["feed"]: {**feed, "feed": None} for feed in poll["feeds"]}, "waiting": poll["waiting"]}
+
+
 def _show(item: Any, *, as_json: bool) -> None:
     if as_json:
         show_json(item)
         return
-    click.echo(record(flat({name: value for name, value in item.items() if name != "warnings"})))
+    shown = {name: value for name, value in item.items() if name != "warnings"}
+    click.echo(record(flat(shown | {"poll": _by_feed(item["poll"])})))
     warn(item["warnings"])

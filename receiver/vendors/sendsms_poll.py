@@ -243,7 +243,7 @@ def _party(raw: str | None) -> Party | None:
 
 SENDSMS_POLL = Poll(
     base_url="https://api.sendsms.ro",
-    help="where the API key is bound to addresses, add this machine's; leave the forwarding of inbound messages off, for "
+    help="where the API key is bound to addresses, add this machine's; leave the forwarding of inbound messages off: "
     "a message that is pushed has no id and would come twice",
     per_minute=PER_MINUTE,
     feeds={INBOUND: Feed(title="inbound messages", ask=_ask_inbound, read=_read_inbound)},

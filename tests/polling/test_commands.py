@@ -100,10 +100,19 @@ def test_the_commands_make_show_and_ask(here: Path):
         "source", "add", "sendsms", "--credential", "username=u", "--credential", "password=s3cr3t",
         "--option", "poll.every=30", "--option", "poll.feeds=[]",
     )  # fmt: skip
-    assert done("source", "ask", source["id"], "a", "b") == "Final reports of 2 messages are waited for.\n"
+    assert done("source", "ask", source["id"], "a", "b") == "Final reports that are waited for: 2.\n"
     assert answered("source", "ask", source["id"], "c") == {"waiting": 3}
     shown = done("source", "show", source["id"])
     assert "poll.waiting" in shown
+    connection = sqlite3.connect(here / "receiver.db")
+    connection.execute(
+        "INSERT INTO polls VALUES (?, 'messages_get', '{\"last_id\": 7}', NULL, 0, 0, NULL, 3, 'no answer')",
+        (source["id"],),
+    )
+    connection.commit()
+    connection.close()
+    lines = {line.split()[0]: line.split()[1] for line in done("source", "show", source["id"]).splitlines()}
+    assert (lines["poll.messages_get.position.last_id"], lines["poll.messages_get.failures"]) == ("7", "3")
     assert "s3cr3t" not in shown
     plain = answered("source", "add", "generic")
     assert "options.poll" in refused("source", "ask", plain["id"], "a")
