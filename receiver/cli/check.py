@@ -32,7 +32,7 @@ from receiver.storage.sources import SourceRow
 from receiver.storage.sqlite import SqliteDatabase
 from receiver.storage.subscriptions import Subscription
 from receiver.vendors import VENDORS
-from receiver.vendors.polling import problems
+from receiver.vendors.polling import LOOKUP, poll_options, problems
 
 Level = Literal["ok", "warning", "error"]
 
@@ -185,8 +185,9 @@ def _source_problems(row: SourceRow, settings: Settings, feeds: Sequence[PollRow
         return
     for pointer, reason in problems(vendor, source):
         yield "error", f"{pointer.strip('/').replace('/', '.')} {reason}"
+    options = poll_options(source)
     for feed in feeds:
-        if feed.error is not None:
+        if feed.error is not None and options is not None and feed.feed in (*options.names, LOOKUP):
             since = "" if feed.answered_at is None else f", for the last time answered {to_text(feed.answered_at)}"
             yield "error", f"asking for {feed.feed} failed {feed.failures} times{since}: {feed.error}"
     if not vendor.proves(source):

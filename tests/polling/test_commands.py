@@ -145,3 +145,8 @@ def test_check_tells_what_goes_wrong_with_asking(here: Path):
         in checked.output
     )
     assert "credentials.password is required where the vendor is asked (options.poll)" in checked.output
+    connection = sqlite3.connect(here / "receiver.db")
+    connection.execute("UPDATE sources SET options = '{}'")
+    connection.commit()
+    connection.close()
+    assert call("check").exit_code == 0  # what is not asked for any more fails no more
