@@ -56,7 +56,7 @@ class Line:
     async def _send(self, question: Question) -> tuple[Question, Reply]:
         if self._free_at is not None and (wait := self._free_at - self._asking.monotonic()) > 0:
             await self._asking.sleep(wait)
-        self._free_at = self._asking.monotonic() + self._interval
+        self._free_at, self.retry_after = self._asking.monotonic() + self._interval, 0.0
         reply = await self._asking.send(self.base_url, question)
         wish = next((value for name, value in reply.headers if name == b"retry-after"), None)
         seconds = None if wish is None else parse_retry_after(wish.decode("latin-1"), self._asking.clock() / SECOND)

@@ -4,11 +4,12 @@ The answer's receipt, its events and the place to read on at are one transaction
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from hashlib import sha256
+from typing import TypeVar
 
 from receiver.intake.asking import Asking, host_of
 from receiver.intake.line import Line
@@ -21,8 +22,10 @@ from receiver.storage.catalog import Door
 from receiver.storage.database import Broken, Transaction, Unavailable
 from receiver.storage.lookups import LookupRow
 from receiver.storage.polls import PollRow
-from receiver.vendors.contract import Feed, Lookup, NotAnswered, Poll, Reconcile, Reply, Step
+from receiver.vendors.contract import Lookup, NotAnswered, Poll, Reconcile, Reply, Step
 from receiver.vendors.polling import LOOKUP, PollOptions
+
+Result = TypeVar("Result")
 
 LOOK_AGAIN = 15.0
 """Seconds after which it is looked again for messages to ask for, when nothing else is due."""
@@ -99,7 +102,7 @@ class Turns:
         feed, source = self._poll.feeds[name], self._door.source
         try:
             question, reply = await self._line.ask(lambda token: feed.ask(source, row.position, now, token))
-            step = self._step(feed, row, now, reply)
+            step = self._read_by(partial(feed.read, source, row.position, now), reply)
             pieces, digest = _new(row, step, reply)
         except NotAnswered as trouble:
             await self._not_answered(row, trouble, now)
@@ -107,9 +110,9 @@ class Turns:
         await self._keep(self._read_on(row, step, digest, now), question.about, pieces)
         self._anew.discard(name)
 
-    def _step(self, feed: Feed, row: PollRow, now: int, reply: Reply) -> Step:
+    def _read_by(self, read: Callable[[Reply], Result], reply: Reply) -> Result:
         try:
-            return feed.read(self._door.source, row.position, now, reply)
+            return read(reply)
         except NotAnswered:
             raise
         except Exception as bug:  # noqa: BLE001 — then the answer is not kept, and asked for again
@@ -145,7 +148,7 @@ class Turns:
             return
         try:
             question, reply = await self._line.ask(lambda token: lookup.ask(source, vendor_id, token))
-            known = lookup.read(reply)
+            known = self._read_by(lookup.read, reply)
         except NotAnswered as trouble:
             await self._not_answered(row, trouble, now, wanted)
             return
@@ -188,6 +191,8 @@ class Turns:
 
         async def change(transaction: Transaction) -> None:
             await polls.save(transaction, failed)
+            if trouble.kind == "busy":
+                await polls.rest(transaction, self._source_id, next_at)
             await sources.failed(transaction, self._source_id, why, now)
             if put_off and wanted is not None:
                 await lookups.put_off(transaction, wanted, self._ask_again_at(wanted))

@@ -56,6 +56,11 @@ async def save(transaction: Transaction, row: PollRow) -> None:
     )  # fmt: skip
 
 
+async def rest(transaction: Transaction, source_id: str, until: int) -> None:
+    """Nothing is asked before that: the vendor wants to be left alone."""
+    await transaction.fetch("UPDATE polls SET next_at = ? WHERE source_id = ? AND next_at < ?", until, source_id, until)
+
+
 async def forget(transaction: Transaction, source_id: str) -> None:
     """Everything that asking left, for a source that is removed."""
     for sql in (

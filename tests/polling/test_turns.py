@@ -102,6 +102,29 @@ async def test_the_vendor_is_left_alone_for_as_long_as_it_asks(tmp_path: Path, s
         )  # a busy vendor hears nothing of the other questions too
 
 
+async def test_a_busy_vendor_is_left_alone_over_a_restart_too(tmp_path: Path) -> None:
+    async with turning(tmp_path) as it:
+        door = await it.source(poll={"every": 60})
+        await it.wait_for("src_1", "a", "b")
+        it.vendor.says = [reply(), reply(body=told(1)), reply(429, retry_after="700")]
+        turns = it.turns(door)
+        while len(it.vendor.asked) < 3:
+            await it.take(turns, 1)
+        again = it.turns(door)
+        while len(it.vendor.asked) < 4:
+            await it.take(again, 1)
+        assert it.moments[3] - it.moments[2] >= 700
+
+
+async def test_a_wish_to_be_left_alone_is_of_that_answer_alone(tmp_path: Path) -> None:
+    async with turning(tmp_path) as it:
+        turns = it.turns(await it.source(poll={"every": 60}))
+        it.vendor.says = [reply(500, retry_after="900"), NotAnswered("network", "not reached")]
+        while len(it.vendor.asked) < 3:
+            await it.take(turns, 1)
+        assert it.moments == [0, 900, 1140]
+
+
 async def test_what_went_wrong_says_nothing_of_a_source_that_was_changed(tmp_path: Path) -> None:
     async with turning(tmp_path) as it:
         door = await it.source(poll={"every": 600})
