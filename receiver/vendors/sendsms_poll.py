@@ -9,7 +9,6 @@ connector's `message_status` with OAuth 2.0: https://github.com/microsoft/PowerP
 import re
 from collections.abc import Sequence
 from typing import Final, Literal
-from urllib.parse import quote
 
 import orjson
 from pydantic import Field
@@ -29,11 +28,11 @@ from receiver.vendors.contract import (
     Reply,
     Source,
     Step,
-    Tokens,
     VendorRequest,
 )
 from receiver.vendors.fields import Fields
 from receiver.vendors.mapping import mapped
+from receiver.vendors.oauth import read_tokens, token_question
 from receiver.vendors.polling import (
     LOOKUP,
     PollOptions,
@@ -56,7 +55,6 @@ _ID = re.compile(r"[0-9]{1,18}")
 _AMOUNT = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?")
 _SMALL = re.compile(r"[0-9]{1,3}")
 _USED = frozenset({"status", "message", "cost", "parts", "timestamp_delivered", "timestamp_failed", "ctype"})
-_TOKEN_SECONDS = 3_600
 
 
 class SendSmsPoll(PollOptions):
@@ -156,30 +154,13 @@ def _read_status(reply: Reply) -> bool:
 def _ask_token(source: Source, refresh: str | None) -> Question:
     """With the refresh token that came last, else the one of the source, else by the client's own name."""
     refresh = refresh or first(source, "refresh_token") or None
-    form = [("client_id", first(source, "client_id")), ("client_secret", first(source, "client_secret"))]
-    path = "/oauth2/token"
+    client = (("client_id", first(source, "client_id")), ("client_secret", first(source, "client_secret")))
     if refresh is None:
-        form += [("grant_type", "client_credentials"), ("scope", "PowerAutomate")]
-    else:
-        form += [("grant_type", "refresh_token"), ("refresh_token", refresh)]
-        path = "/oauth2/refresh_token"
-    body = "&".join(f"{name}={quote(value, safe='')}" for name, value in form).encode()
-    headers = (("content-type", "application/x-www-form-urlencoded"),)
-    return Question(method="POST", path=path, about={"feed": "token"}, headers=headers, body=body)
-
-
-def _read_token(reply: Reply, now: int) -> Tokens:
-    """RFC 6749 section 5.1; a 400 is a grant that is not (or no longer) good (section 5.2)."""
-    if reply.status == 400:
-        raise NotAnswered("credentials", "the vendor refuses client or refresh token (HTTP 400)")
-    answer = document(reply)
-    try:
-        access, refresh = answer.require("access_token"), answer.text("refresh_token")
-        seconds = answer.integer("expires_in")
-    except BadPayload:
-        raise unread("access_token, refresh_token or expires_in") from None
-    lasts = _TOKEN_SECONDS if seconds is None else max(seconds, 0)
-    return Tokens(access=access, refresh=refresh, expires_at=now + lasts * 1_000_000)
+        return token_question(
+            "/oauth2/token", *client, ("grant_type", "client_credentials"), ("scope", "PowerAutomate")
+        )
+    refreshing = (("grant_type", "refresh_token"), ("refresh_token", refresh))
+    return token_question("/oauth2/refresh_token", *client, *refreshing)
 
 
 def parse(request: VendorRequest, source: Source) -> Sequence[Item]:
@@ -250,5 +231,5 @@ SENDSMS_POLL = Poll(
     parse=parse,
     missing=_missing,
     lookup=Lookup(ask=_ask_status, read=_read_status),
-    grant=Grant(wanted=lambda source: _options(source).connector, ask=_ask_token, read=_read_token),
+    grant=Grant(wanted=lambda source: _options(source).connector, ask=_ask_token, read=read_tokens),
 )
