@@ -31,7 +31,7 @@ def test_every_command_explains_itself(path: tuple[str, ...]):
 def test_the_commands_are_those_of_this_release():
     assert {" ".join(path) for path in every_command() if path} == {
         "serve", "demo", "migrate", "check", "settings", "trigger",
-        "source", "source add", "source list", "source show", "source rotate", "source remove",
+        "source", "source add", "source list", "source show", "source rotate", "source ask", "source remove",
         "subscription", "subscription add", "subscription list", "subscription test", "subscription pause",
         "subscription resume", "subscription recover", "subscription rotate", "subscription remove",
         "replay", "jobs", "jobs list", "jobs show", "jobs cancel",

@@ -5,6 +5,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from receiver.vendors.contract import VendorRequest
+from receiver.vendors.polling import understood
 from tests.polling.asking import Asker, asker, until
 from tests.polling.fakes import ACCESS_TOKEN, JWT, KEYID, ISendPro, Mobtexting, TheSmsWorks
 from tests.polling.server import serving
@@ -148,6 +150,27 @@ async def test_isendpro_a_wrong_key_is_told_with_the_vendors_code(tmp_path: Path
             return await error_of(it, source) == "black_list: the vendor answered an error 2 (HTTP 400)"
 
         await until(told)
+
+
+async def test_receipts_of_answers_hold_what_it_takes_to_read_them_again(tmp_path: Path) -> None:
+    vendor = ISendPro(sent=[["2026-11-20 14:22:07", "33601020304", "ACME", "order-1", "0"]], black_list=["33601020304"])
+    works = TheSmsWorks()
+    works.sent("d87e", "DELIVERED")
+    async with serving(vendor) as fake, serving(works) as other, asker(tmp_path) as it:
+        await it.source("isendpro", fake, {"keyid": KEYID})
+        asked = await it.source("thesmsworks", other, {"token": JWT}, {"feeds": []})
+        await it.api("POST", f"/v1/sources/{asked['id']}/ask", vendor_message_ids=["d87e"])
+        await until(has(it, 3))
+        sources = {door.source.id: door for door in it.app.catalog.doors}
+        for source_id, method, target, body, count in await it.fetch(
+            """SELECT source_id, method, target, body, (SELECT count(*) FROM events WHERE receipt_id = receipts.id)
+               FROM receipts"""
+        ):
+            door = sources[source_id]
+            request = VendorRequest(
+                method=method, url="", query=target.partition(b"?")[2], headers=(), body=body, peer="", received_at=0
+            )
+            assert len(understood(door.vendor, request, door.source)) == count == 1
 
 
 async def test_mobtexting_the_log_appears_once_over_its_pages_and_days(tmp_path: Path) -> None:
