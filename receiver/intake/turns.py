@@ -30,6 +30,8 @@ Result = TypeVar("Result")
 LOOK_AGAIN = 15.0
 """Seconds after which it is looked again for messages to ask for, when nothing else is due."""
 MAX_PAUSE = 3_600.0
+LONG = 256 * 1024
+"""Bytes of an answer from which on it is read in a thread of its own."""
 TRIES = 12
 """How often one message is asked for."""
 _JITTER = 0.2
@@ -102,7 +104,7 @@ class Turns:
         feed, source = self._poll.feeds[name], self._door.source
         try:
             question, reply = await self._line.ask(lambda token: feed.ask(source, row.position, now, token))
-            step = self._read_by(partial(feed.read, source, row.position, now), reply)
+            step = await self._read_by(partial(feed.read, source, row.position, now), reply)
             pieces, digest = _new(row, step, reply)
         except NotAnswered as trouble:
             await self._not_answered(row, trouble, now)
@@ -110,9 +112,10 @@ class Turns:
         await self._keep(self._read_on(row, step, digest, now), question.about, pieces)
         self._anew.discard(name)
 
-    def _read_by(self, read: Callable[[Reply], Result], reply: Reply) -> Result:
+    async def _read_by(self, read: Callable[[Reply], Result], reply: Reply) -> Result:
+        """A long answer is read beside everything else: unpacking a file of some megabytes takes its time."""
         try:
-            return read(reply)
+            return read(reply) if len(reply.body) < LONG else await asyncio.to_thread(read, reply)
         except NotAnswered:
             raise
         except Exception as bug:  # noqa: BLE001 — then the answer is not kept, and asked for again
@@ -148,7 +151,7 @@ class Turns:
             return
         try:
             question, reply = await self._line.ask(lambda token: lookup.ask(source, vendor_id, token))
-            known = self._read_by(lookup.read, reply)
+            known = await self._read_by(lookup.read, reply)
         except NotAnswered as trouble:
             await self._not_answered(row, trouble, now, wanted)
             return

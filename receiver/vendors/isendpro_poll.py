@@ -40,7 +40,7 @@ CAMPAIGN: Final = "campaign"
 BLACK_LIST: Final = "black_list"
 ROWS_A_PIECE: Final = 500
 """A long file is kept in pieces: the rows of one commit must not hold up everything else."""
-MAX_FILE: Final = 64 * 1024 * 1024
+MAX_FILE: Final = 16 * 1024 * 1024
 COLUMNS: Mapping[str, Names] = {
     "client_reference": ("tracker",),
     "from": ("emetteur",),

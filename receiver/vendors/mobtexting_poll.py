@@ -32,6 +32,7 @@ from receiver.vendors.polling import (
     LOOKUP,
     PollOptions,
     about,
+    bounded,
     document,
     first,
     lacking,
@@ -120,7 +121,7 @@ def _page(found: object, next_page: str) -> tuple[Sequence[object], bool]:
     rows = found.get("data") if isinstance(found, dict) else None
     if not isinstance(found, dict) or not isinstance(rows, list):
         raise unread("data")
-    return rows, bool(found.get(next_page))
+    return bounded(rows), bool(found.get(next_page))
 
 
 def _place(source: Source, position: Position, now: int) -> tuple[str, str]:

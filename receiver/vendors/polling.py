@@ -28,6 +28,7 @@ from receiver.vendors.fields import Fields
 LOOKUP: Final = "lookup"
 CLOSED: Final = "closed"
 """The feed that is no vendor's: messages closed because no final report came."""
+MOST_ROWS: Final = 1_000
 NO_FINAL_REPORT: Final = "no_final_report"
 
 _API_URL = re.compile(r"https?://[^\s/?#@\\]+(/[^\s?#\\]*)?")
@@ -121,6 +122,13 @@ def document(reply: Reply) -> Fields:
         return Fields.of(parse_json(reply.body)[0])
     except BadPayload as error:
         raise NotAnswered("answer", f"the vendor's answer cannot be read ({error})") from None
+
+
+def bounded(rows: Sequence[object]) -> Sequence[object]:
+    """What one answer may bring, for all of it is one transaction; raises NotAnswered."""
+    if len(rows) > MOST_ROWS:
+        raise NotAnswered("answer", f"the vendor's answer has more than {MOST_ROWS} rows at once")
+    return rows
 
 
 def unread(field: str) -> NotAnswered:

@@ -37,6 +37,7 @@ from receiver.vendors.polling import (
     LOOKUP,
     PollOptions,
     about,
+    bounded,
     document,
     first,
     lacking,
@@ -99,7 +100,7 @@ def _read_inbound(source: Source, position: Position, _now: int, reply: Reply) -
         return unchanged(position)
     if not isinstance(rows, list):
         raise unread("details")
-    highest = max(map(_number, rows))
+    highest = max(map(_number, bounded(rows)))
     if highest <= int(position.get("last_id", _options(source).last_id)):  # the same question would be asked for ever
         raise unread("details.id")
     return Step(position={"last_id": highest}, more=len(rows) >= PER_CALL)

@@ -27,7 +27,17 @@ from receiver.vendors.contract import (
     Step,
     VendorRequest,
 )
-from receiver.vendors.polling import LOOKUP, PollOptions, check, first, lacking, poll_options, unchanged, unread
+from receiver.vendors.polling import (
+    LOOKUP,
+    PollOptions,
+    bounded,
+    check,
+    first,
+    lacking,
+    poll_options,
+    unchanged,
+    unread,
+)
 
 INBOX: Final = "inbox"
 PER_CALL: Final = 200
@@ -66,7 +76,7 @@ def _read(source: Source, position: Position, now: int, reply: Reply) -> Step:
     if not isinstance(rows, list):
         raise unread("the list of messages")
     since, until, skip = _window(source, position, now)
-    if len(rows) >= PER_CALL:
+    if len(bounded(rows)) >= PER_CALL:
         return Step(position={"since": since, "until": until, "skip": skip + len(rows)}, more=True)
     reached: Position = {"since": until - OVERLAP_SECONDS * SECOND}
     return Step(position=reached) if rows else unchanged(reached)

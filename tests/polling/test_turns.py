@@ -1,6 +1,7 @@
 """The pace, the pauses and the order of questions; and what is on disk when a process dies in between."""
 
 import asyncio
+import threading
 from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
@@ -10,7 +11,7 @@ from typing import Any, cast
 import orjson
 import pytest
 
-from receiver.intake.turns import Turns
+from receiver.intake.turns import LONG, Turns
 from receiver.storage.database import Broken, Database, Unavailable
 from receiver.vendors.contract import NotAnswered, Step
 from receiver.vendors.polling import asked
@@ -235,6 +236,24 @@ async def test_a_mistake_in_an_adapter_is_told_and_costs_nothing_but_time(tmp_pa
         feeds = {name: replace(feed, read=broken) for name, feed in poll.feeds.items()}
         await Turns(door, replace(poll, feeds=feeds), options, it.asking).turn()
         assert (await feed_of(it))[1:3] == (1, "the adapter failed on the answer; see the log")
+
+
+async def test_a_long_answer_is_read_beside_everything_else(tmp_path: Path) -> None:
+    threads: list[object] = []
+
+    def reading(*_: Any) -> Step:
+        threads.append(threading.current_thread())
+        return Step(position={}, pieces=())
+
+    async with turning(tmp_path) as it:
+        door = await it.source(poll={"every": 1})
+        poll, options = asked(door.vendor, door.source) or pytest.fail("it is to be asked")
+        feeds = {name: replace(feed, read=reading) for name, feed in poll.feeds.items()}
+        turns = Turns(door, replace(poll, feeds=feeds), options, it.asking)
+        it.vendor.says = [reply(body=b" " * LONG), reply(body=b" ")]
+        while len(it.vendor.asked) < 2:
+            await it.take(turns, 1)
+        assert [thread is threading.main_thread() for thread in threads] == [False, True]
 
 
 async def test_an_event_that_cannot_be_recorded_does_not_take_its_answer_with_it(tmp_path: Path) -> None:

@@ -138,6 +138,17 @@ def test_a_push_is_read_as_ever():
     )
 
 
+def test_more_rows_than_one_transaction_takes_are_no_answer():
+    many = [{"id": str(number)} for number in range(1_001)]
+    for vendor, feed, body in (
+        ("sendsms", "messages_get", {"status": 0, "details": many}),
+        ("thesmsworks", "inbox", many),
+        ("mobtexting", "vmn_logs", {"rows": {"data": many}}),
+        ("mobtexting", "sms_status", {"data": many}),
+    ):
+        assert trouble(vendor, feed, says(body)) == ("answer", "the vendor's answer has more than 1000 rows at once")
+
+
 # sendSMS
 
 
