@@ -149,19 +149,41 @@ def _result(host: str, port: int, address: str) -> ResolveResult:
     )
 
 
+@dataclass(slots=True)
+class Kept:
+    """How many connections are open, and up to how many of them one is kept for the next request when it has served."""
+
+    most: int
+    open: int = 0
+
+
 class Answers(ResponseHandler):
     """A connection that takes in no more than one answer needs, however fast the other side sends.
 
     aiohttp parses everything that a read brings before anybody looks: a stream of short interim answers would stop
     the event loop for seconds. So a read is parsed in pieces; after MAX_INTERIM answers to one request the connection
-    fails, after `most` bytes it is read no further and the attempt meets its deadline.
+    fails, after `max_read` bytes it is read no further and the attempt meets its deadline.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, most: int = MAX_READ) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, kept: Kept, max_read: int) -> None:
         super().__init__(loop)
-        self._most = most
+        self._kept = kept
+        self._max_read = max_read
         self._answers = 0
         self._taken = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._kept.open += 1
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._kept.open -= 1
+        super().connection_lost(exc)
+
+    @property
+    def should_close(self) -> bool:
+        """Else one stays open for each host, and there may be thousands of them."""
+        return super().should_close or self._kept.open > self._kept.most
 
     def set_response_params(self, **params: Any) -> None:
         """Called for each request."""
@@ -180,7 +202,7 @@ class Answers(ResponseHandler):
             self._in_pieces(data)
 
     def _in_pieces(self, data: bytes) -> None:
-        if self._taken > self._most and self.transport is not None and not self.transport.is_closing():
+        if self._taken > self._max_read and self.transport is not None and not self.transport.is_closing():
             self.transport.pause_reading()
             self.force_close()  # that is, no other request comes here
         for start in range(0, len(data) or 1, PIECE):
@@ -199,13 +221,13 @@ class Answers(ResponseHandler):
 class Connector(aiohttp.TCPConnector):
     """Makes connections that are `Answers`; aiohttp has no public way to say so."""
 
-    def __init__(self, most: int = MAX_READ, **options: Any) -> None:
+    def __init__(self, kept: Kept, max_read: int = MAX_READ, **options: Any) -> None:
         super().__init__(**options)
-        self._factory = partial(_answers, asyncio.get_running_loop(), most)
+        self._factory = partial(_answers, asyncio.get_running_loop(), kept, max_read)
 
 
-def _answers(loop: asyncio.AbstractEventLoop, most: int) -> ResponseHandler:
-    return Answers(loop, most)
+def _answers(loop: asyncio.AbstractEventLoop, kept: Kept, max_read: int) -> ResponseHandler:
+    return Answers(loop, kept, max_read)
 
 
 class Transport(httpx2.AsyncBaseTransport):
@@ -269,7 +291,8 @@ class Transport(httpx2.AsyncBaseTransport):
     def _open(self) -> aiohttp.ClientSession:
         self._names = Names(self._guard, LookUps(self._resolve, deadline=self._dns_timeout))
         connector = Connector(
-            most=MAX_READ - ANSWER_BYTES + self._answer_bytes,
+            Kept(most=max(1, self._connections // 2)),
+            max_read=MAX_READ - ANSWER_BYTES + self._answer_bytes,
             resolver=self._names,
             socket_factory=self._socket,
             ttl_dns_cache=self._dns_ttl,

@@ -7,7 +7,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from receiver.api import asked, deliveries, events, health, jobs, keys, receipts, sources, subscriptions, vendors
+from receiver.api import (
+    asked,
+    consumers,
+    deliveries,
+    events,
+    export,
+    health,
+    jobs,
+    keys,
+    receipts,
+    sources,
+    stream,
+    subscriptions,
+    vendors,
+)
 from receiver.api.context import Context
 from receiver.api.openapi import with_document
 from receiver.api.operation import Operations, Resource
@@ -19,7 +33,10 @@ OPERATIONS: Operations = (
     *asked.OPERATIONS,
     *subscriptions.OPERATIONS,
     *jobs.OPERATIONS,  # before the events: none of those is called `replay`
+    *stream.OPERATIONS,  # nor `stream`
+    *export.OPERATIONS,  # nor `export`
     *events.OPERATIONS,
+    *consumers.OPERATIONS,
     *deliveries.OPERATIONS,
     *receipts.OPERATIONS,
     *keys.OPERATIONS,

@@ -82,14 +82,14 @@ async def ask(context: Context, call: Call[Nothing, AskBody]) -> Answer:
         lookups.add(transaction, [_wanted(row.id, name, now) for name in wanted])
         return (await lookups.waiting(transaction, [row.id])).get(row.id, 0)
 
-    waiting = await context.write(change)
-    context.ask_woken(call.id)
+    waiting = await context.write(change, lambda _: context.ask_woken(call.id))
     return Answer(status=202, body=AskAnswer(waiting=waiting))
 
 
 def _check_lookup(context: Context, row: SourceRow) -> None:
     vendor = context.vendors.get(row.vendor)
-    found = asked(vendor, row.source(vendor)) if vendor else None
+    source = row.readable(vendor) if vendor else None
+    found = asked(vendor, source) if vendor and source else None
     if found is None or found[0].lookup is None:
         raise Problem("conflict", "This source's vendor is not asked for single messages: see its options.poll.")
 

@@ -9,7 +9,7 @@ from receiver.api import deliveries
 from receiver.api.context import Context
 from receiver.api.cursor import Turned, decode, is_id, turn
 from receiver.api.deliveries import DeliveryPage
-from receiver.api.inputs import Address, Moment, Nothing, Paged, Word
+from receiver.api.inputs import Address, Input, Moment, Nothing, Paged, Word
 from receiver.api.operation import Answer, Call, Operation, Operations
 from receiver.api.problem import Problem
 from receiver.api.shapes import Page
@@ -18,6 +18,8 @@ from receiver.sms.matching import valid_type_pattern
 from receiver.storage import events
 from receiver.storage.database import Reader
 
+FORWARD = "events.asc"
+"""The kind of a cursor that goes on towards newer events."""
 _SEQ_DIGITS = 18
 
 
@@ -38,7 +40,7 @@ TypePattern = Annotated[Word, AfterValidator(type_pattern), Field(examples=["mes
 Status = Annotated[str, AfterValidator(_status), Field(json_schema_extra={"enum": list(STATUSES)})]
 
 
-class EventQuery(Paged):
+class EventFilters(Input):
     """All that are given must hold."""
 
     type: list[TypePattern] = Field([], max_length=100, description="given several times: any of them")
@@ -52,6 +54,9 @@ class EventQuery(Paged):
     status: Status | None = None
     since: Moment | None = Field(None, description="accepted at this time or later")
     until: Moment | None = Field(None, description="accepted before this time")
+
+
+class EventQuery(EventFilters, Paged):
     order: Literal["asc", "desc"] = Field("asc", description="`asc` is oldest first, by acceptance")
 
 
@@ -67,9 +72,9 @@ async def listed(context: Context, call: Call[EventQuery, Nothing]) -> Answer:
     query = call.query
     kind = f"events.{query.order}"
     async with context.database.reading() as reader:
-        after = await _position(reader, query, kind)
+        after = None if query.after is None else await position(reader, query.after, kind)
         found = await events.page(
-            reader, _wanted(query), after=after, limit=query.limit + 1, newest_first=query.order == "desc"
+            reader, wanted(query), after=after, limit=query.limit + 1, newest_first=query.order == "desc"
         )
     page = turn(query, kind, found, lambda row: str(row.seq))
     return Answer(body=_joined(page), next=page.next)
@@ -91,24 +96,22 @@ async def owed(context: Context, call: Call[Paged, Nothing]) -> Answer:
     return deliveries.answer_page(await deliveries.find(context, call.query, event=call.id))
 
 
-async def _position(reader: Reader, query: EventQuery, kind: str) -> int | None:
-    """Where in the log the page begins: behind a cursor or an event."""
-    if query.after is None:
-        return None
-    if is_id(query.after, "evt"):
-        found = await events.position(reader, query.after)
+async def position(reader: Reader, after: str, kind: str = FORWARD) -> int | None:
+    """Where in the log a cursor or an event is, None for the very start; raises Problem."""
+    if is_id(after, "evt"):
+        found = await events.position(reader, after)
         if found is None:
             raise Problem("bad_cursor")
         return found
-    position = decode(kind, query.after)
-    if not position:
+    place = decode(kind, after)
+    if not place:
         return None
-    if not (position.isascii() and position.isdigit() and len(position) <= _SEQ_DIGITS):
+    if not (place.isascii() and place.isdigit() and len(place) <= _SEQ_DIGITS):
         raise Problem("bad_cursor")
-    return int(position)
+    return int(place)
 
 
-def _wanted(query: EventQuery) -> events.Wanted:
+def wanted(query: EventFilters) -> events.Wanted:
     return events.Wanted(
         types=query.type,
         vendor=query.vendor,

@@ -1,6 +1,6 @@
 """An endpoint declared once as data: the route that serves it and its place in the OpenAPI document follow from it."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote, urlencode
@@ -15,6 +15,7 @@ from receiver.api.auth import Principal, Scope, authorize
 from receiver.api.context import Context
 from receiver.api.inputs import Input, Nothing, Paged, parameters, parse_body, read_body, read_query
 from receiver.api.problem import Code, Problem, invalid
+from receiver.api.streaming import Streamed
 from receiver.observe import log
 from receiver.storage.database import StorageError
 
@@ -33,6 +34,8 @@ class Call(Generic[Query, Body]):
     path: Mapping[str, str]
     query: Query
     body: Body
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Those that the operation names, in lower case, where they were given."""
 
     @property
     def id(self) -> str:
@@ -41,18 +44,24 @@ class Call(Generic[Query, Body]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """`body` is a model or JSON as it is; `next` the cursor of the next page, which becomes a Link (RFC 8288)."""
+    """`body` is a model or JSON as it is; `next` the cursor of the next page, which becomes a Link (RFC 8288).
+
+    `stream` is a body that is made while it is sent, of the type `media_type`.
+    """
 
     status: int = 200
     body: BaseModel | bytes = b""
+    stream: AsyncGenerator[bytes] | None = None
+    media_type: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
     next: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation(Generic[Query, Body]):
-    """`answers` has a model for each status, None for no content. `problems` are those that do not follow from the
-    rest; `problem_codes` are all of them.
+    """`answers` has a model for each status, None for no content; `streams` the types of bodies that are no JSON.
+    `headers` are those that it reads, and what each is for. `problems` are those that do not follow from the rest;
+    `problem_codes` are all of them.
     """
 
     method: Method
@@ -64,6 +73,8 @@ class Operation(Generic[Query, Body]):
     query: type[Query] = Nothing  # type: ignore[assignment]  # a default cannot be generic
     body: type[Body] = Nothing  # type: ignore[assignment]  # a default cannot be generic
     problems: Sequence[Code] = ()
+    streams: Sequence[str] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def takes_body(self) -> bool:
@@ -74,7 +85,7 @@ class Operation(Generic[Query, Body]):
         found: list[Code] = ["invalid_input", "unavailable", *self.problems]
         if self.scope is not None:
             found += ["unauthorized", "forbidden_scope", "rate_limited"]
-        if "{id}" in self.path:
+        if "{" in self.path:
             found.append("not_found")
         if self.takes_body:
             found.append("too_large")
@@ -87,8 +98,12 @@ class Operation(Generic[Query, Body]):
         principal = await authorize(context, request, self.scope)
         query = read_query(request.scope["query_string"], self.query)
         body = await self._body(request)
-        call = Call(principal=principal, path=request.path_params, query=query, body=body)
-        return _response(await self.handler(context, call), context, request)
+        headers = {name: request.headers[name] for name in self.headers if name in request.headers}
+        call = Call(principal=principal, path=request.path_params, query=query, body=body, headers=headers)
+        answer = await self.handler(context, call)
+        if answer.stream is not None:
+            return await Streamed.begun(answer.stream, _headers(answer, context, request), answer.media_type)
+        return _response(answer, context, request)
 
     async def _body(self, request: Request) -> Body:
         if not self.takes_body:
@@ -130,10 +145,15 @@ class Resource:
 
 def _response(answer: Answer, context: Context, request: Request) -> Response:
     body = answer.body if isinstance(answer.body, bytes) else answer.body.model_dump_json(by_alias=True)
+    headers = _headers(answer, context, request)
+    return Response(body, answer.status, headers=headers, media_type=answer.media_type if body else None)
+
+
+def _headers(answer: Answer, context: Context, request: Request) -> dict[str, str]:
     headers = {**answer.headers, "cache-control": "no-store"}
     if answer.next is not None:
         headers["link"] = f'<{_next_url(context, request, answer.next)}>; rel="next"'
-    return Response(body, answer.status, headers=headers, media_type=JSON if body else None)
+    return headers
 
 
 def _next_url(context: Context, request: Request, cursor: str) -> str:

@@ -3,11 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import LiteralString
+from typing import LiteralString, NamedTuple
 
 from receiver.storage.database import Reader, Transaction, Values
 
 MANY = 2_000
+WINDOW = 5_000
+"""Positions of the log that are looked at in one transaction of a reader that goes along it."""
 COMMON_TYPES = ("message.received", "message.status")
 
 _COLUMNS: LiteralString = (
@@ -43,6 +45,14 @@ class Logged:
     body: str
 
 
+class Stretch(NamedTuple):
+    """What was found up to the position `reached`, from where a reader goes on; `at_end` when there is no more now."""
+
+    rows: Sequence[Logged]
+    reached: int
+    at_end: bool
+
+
 def insert(transaction: Transaction, rows: Sequence[Values]) -> None:
     """Rows in the order of the columns, in the order of the log."""
     transaction.later(f"INSERT INTO events ({_COLUMNS})", rows)
@@ -60,21 +70,66 @@ async def position(reader: Reader, event_id: str) -> int | None:
     return rows[0][0] if rows else None
 
 
+async def reports(reader: Reader, message_ids: Sequence[str]) -> Sequence[tuple[str, str]]:
+    """Message and JSON of every report about some messages, at most a few hundred, in the order of the log."""
+    if not message_ids:
+        return []
+    places: LiteralString = ", ".join(["?"] * len(message_ids))
+    rows = await reader.fetch(
+        "SELECT message_id, body FROM events WHERE message_id IN ("
+        + places
+        + ") AND type = 'message.status' ORDER BY seq",
+        *message_ids,
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
 async def newest_id(reader: Reader) -> str | None:
     """The id of any kind that was made last: deliveries and messages are given theirs after their event's."""
     rows = await reader.fetch(
         """SELECT max(id) FROM events UNION ALL SELECT max(id) FROM receipts UNION ALL SELECT max(id) FROM messages
            UNION ALL SELECT max(id) FROM deliveries UNION ALL SELECT max(id) FROM sources
            UNION ALL SELECT max(id) FROM subscriptions UNION ALL SELECT max(id) FROM keys
-           UNION ALL SELECT max(id) FROM jobs"""
+           UNION ALL SELECT max(id) FROM jobs UNION ALL SELECT max(id) FROM consumers"""
     )
     return max((row[0] for row in rows if row[0]), key=lambda made: made.partition("_")[2], default=None)
 
 
+async def readable(reader: Reader) -> int:
+    """Up to which position the log may be read: nothing that is still to be committed will stand before it."""
+    ((last,),) = await reader.fetch("SELECT max(seq) FROM events")
+    return last or 0
+
+
+async def follow(
+    reader: Reader, wanted: Wanted, *, after: int, limit: int, upto: int | None = None, window: int = WINDOW
+) -> Stretch:
+    """The next stretch of the log behind `after`, up to `upto` at most: what every reader that goes along it takes.
+
+    It looks at `window` positions at most, so that one transaction is short however little is found.
+    """
+    end = await readable(reader)
+    end = end if upto is None else min(end, upto)
+    last = min(end, after + window)
+    if last <= after:
+        return Stretch((), after, at_end=True)
+    many = MANY if last - after > MANY else 0  # a short stretch is read along, whatever is looked for
+    found = await page(reader, wanted, after=after, limit=limit, upto=last, many=many)
+    reached = found[-1].seq if len(found) == limit else last
+    return Stretch(found, reached, at_end=reached >= end)
+
+
 async def page(
-    reader: Reader, wanted: Wanted, *, after: int | None, limit: int, newest_first: bool = False, many: int = MANY
+    reader: Reader,
+    wanted: Wanted,
+    *,
+    after: int | None,
+    limit: int,
+    newest_first: bool = False,
+    upto: int | None = None,
+    many: int = MANY,
 ) -> Sequence[Logged]:
-    """From behind the position `after`, oldest first unless told otherwise.
+    """From behind the position `after`, oldest first unless told otherwise; `upto` is the last position.
 
     Of the filters that an index serves the one with the fewest events leads, found by counting up to `many` of each;
     where all have more the log is read along. SQLite without statistics would take one at random.
@@ -84,6 +139,8 @@ async def page(
     bounds = await _bounds(reader, wanted)
     if after is not None:
         bounds.append(_Condition("seq < ?" if newest_first else "seq > ?", (after,)))
+    if upto is not None:
+        bounds.append(_Condition("seq <= ?", (upto,)))
     chosen = [*bounds, *(item if item is leading else item.aside() for item in conditions)]
     where: LiteralString = " WHERE " + " AND ".join([item.sql for item in chosen]) if chosen else ""
     order: LiteralString = " ORDER BY seq DESC LIMIT ?" if newest_first else " ORDER BY seq LIMIT ?"
@@ -144,7 +201,7 @@ async def _leading(reader: Reader, conditions: Sequence[_Condition], many: int) 
     for item in conditions:
         if item.rare:
             return item
-        if item.column:
+        if item.column and many:
             ((number,),) = await reader.fetch(
                 "SELECT count(*) FROM (SELECT 1 FROM events WHERE " + item.sql + " LIMIT ?)", *item.values, many
             )

@@ -23,8 +23,10 @@ def read_tokens(reply: Reply, now: int) -> Tokens:
     answer = document(reply)
     try:
         access, refresh = answer.require("access_token"), answer.text("refresh_token")
-        seconds = answer.integer("expires_in")
+        seconds, told = answer.integer("expires_in"), answer.text("expires_in")
     except BadPayload:
         raise unread("access_token, refresh_token or expires_in") from None
+    if told is not None and seconds is None:
+        raise unread("expires_in")
     lasts = UNTOLD_SECONDS if seconds is None else max(seconds, 0)
     return Tokens(access=access, refresh=refresh, expires_at=now + lasts * 1_000_000)

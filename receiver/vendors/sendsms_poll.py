@@ -127,10 +127,7 @@ def _succeeded(reply: Reply) -> Fields:
 
 
 def _result(answer: Fields) -> int:
-    try:
-        found = answer.integer("status")
-    except BadPayload:
-        found = None
+    found = answer.integer("status")
     if found is None:
         raise unread("status")
     return found

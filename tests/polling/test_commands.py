@@ -69,6 +69,15 @@ async def test_asking_is_off_until_it_is_wanted(tmp_path: Path):
             assert await reader.fetch("SELECT 1 FROM lookups") == []
 
 
+async def test_a_source_that_this_version_cannot_read_asks_for_nothing(tmp_path: Path):
+    async with running_api(tmp_path) as api:
+        source = (await made(api, credentials=ACCOUNT, options={"poll": {}})).json()
+        async with api.database.writing() as transaction:
+            await transaction.fetch("UPDATE sources SET options = ?", '{"poll": {"of_the_future": 1}}')
+        path = f"/v1/sources/{source['id']}/ask"
+        assert problem(await api.client.post(path, json={"vendor_message_ids": ["a"]})) == (409, "conflict")
+
+
 async def test_a_source_that_only_asks_is_warned_that_nothing_proves_a_push(tmp_path: Path):
     async with running_api(tmp_path) as api:
         source = (await made(api, credentials=ACCOUNT)).json()
