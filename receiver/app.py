@@ -27,12 +27,14 @@ from receiver.delivery.handshake import Consent, NoConsent, ask_consent
 from receiver.delivery.lanes import Lanes, Pace
 from receiver.delivery.recover import Jobs
 from receiver.egress import Guard, Transport, destination
+from receiver.intake.assemble import Assembler
 from receiver.intake.http import RawHeaders, Receive, Send, Whole
 from receiver.intake.receive import Intake
 from receiver.observe import Counters, Health, log
 from receiver.settings import Settings
 from receiver.sms.timestamps import SECOND
 from receiver.storage import events, keys, sources
+from receiver.storage.amend import Amender
 from receiver.storage.batch import Batch, Operation
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import Broken, CannotStart, StorageError, Unavailable
@@ -156,7 +158,7 @@ class App:
         )
         user_agent = f"receiver/{__version__}"
         lanes = Lanes(self.catalog, pace, user_agent=user_agent, origin=self.origin, monotonic=world.monotonic)
-        recorder = Recorder(self.catalog, self.ids, world.clock, lanes.room)
+        recorder = Recorder(self.catalog, self.ids, world.clock, lanes.room, self._parts_came)
         self.dispatcher = Dispatcher(
             catalog=self.catalog,
             lanes=lanes,
@@ -168,6 +170,12 @@ class App:
             chance=world.chance,
             count=self.counters.increment,
             tell=recorder.tell,
+        )
+        self.assembler = Assembler(
+            batch=self.batch,
+            amender=Amender(self.catalog, self.ids, lanes.room),
+            clock=world.clock,
+            hand_over=self.dispatcher.hand_over,
         )
         self._recording: Operation[Recording, Recorded] = Operation(recorder.record, self._recorded, _held)
         self.jobs = Jobs(
@@ -211,6 +219,9 @@ class App:
     def _recorded(self, committed: Sequence[Recorded]) -> None:
         self.dispatcher.hand_over([item.outgoing for item in committed])
 
+    def _parts_came(self) -> None:
+        self.assembler.wake()
+
     async def _ping(self, subscription: Subscription) -> Attempt:
         return await self.dispatcher.ping(subscription, self.ids.new("evt"))
 
@@ -237,11 +248,13 @@ class App:
         running = [asyncio.create_task(self._commit())]
         if dispatch:
             running += [asyncio.create_task(self._send()), asyncio.create_task(self.jobs.run())]
+            running += [asyncio.create_task(self.assembler.run())]
         watching = asyncio.create_task(watch(self.batch, self.health, self.limits, self.failed.set))
         try:
             yield
         finally:
             await self.jobs.stop()
+            await self.assembler.stop()
             await self.dispatcher.stop(DRAIN_SECONDS)
             self.batch.close()
             await asyncio.gather(*running, *self._minor, return_exceptions=True)

@@ -99,5 +99,6 @@ def _door(row: sources.SourceRow) -> Door | None:
         default_region=options.default_region,
         dedup_seconds=options.dedup_seconds,
         reference_days=options.reference_days,
+        assemble_after=options.assemble_after,
     )
     return Door(row.token, source, vendor, origin)

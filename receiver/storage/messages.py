@@ -48,3 +48,28 @@ def save(transaction: Transaction, rows: Sequence[Values]) -> None:
                from_address = coalesce(messages.from_address, excluded.from_address),
                to_address = coalesce(messages.to_address, excluded.to_address)""",
     )
+
+
+def correct(transaction: Transaction, rows: Sequence[Values]) -> None:
+    """Makes messages, or replaces what was said of those that are there; what the correction does not know stays."""
+    transaction.later(
+        f"INSERT INTO messages ({_COLUMNS})",
+        rows,
+        """ON CONFLICT (id) DO UPDATE SET status = excluded.status, final = excluded.final,
+               state_key = excluded.state_key, parts = excluded.parts, updated_at = excluded.updated_at,
+               vendor_message_id = coalesce(excluded.vendor_message_id, messages.vendor_message_id),
+               client_reference = coalesce(excluded.client_reference, messages.client_reference),
+               batch_id = coalesce(excluded.batch_id, messages.batch_id),
+               channel = coalesce(excluded.channel, messages.channel),
+               from_address = coalesce(excluded.from_address, messages.from_address),
+               to_address = coalesce(excluded.to_address, messages.to_address)""",
+    )
+
+
+async def put_state(transaction: Transaction, message_id: str, state: State | None, now: int) -> None:
+    """Where a report turned out to be about another message."""
+    values = (None, None, None, None) if state is None else (state.status, int(state.final), state.key, state.parts)
+    await transaction.fetch(
+        "UPDATE messages SET status = ?, final = ?, state_key = ?, parts = ?, updated_at = ? WHERE id = ?",
+        *values, now, message_id,
+    )  # fmt: skip

@@ -10,7 +10,7 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from receiver.sms.compose import Entry, Origin, encode, finish_report, follow_up_entry, quarantine
-from receiver.storage import events, messages, receipts, sources
+from receiver.storage import events, messages, parts, receipts, sources
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import Transaction, Values
 from receiver.storage.ids import Ids
@@ -78,13 +78,19 @@ class _Pending:
 
 
 class Recorder:
-    """`record` is the operation for `Batch`; `room` says how many more deliveries a subscription's lane can hold."""
+    """`record` is the operation for `Batch`; `room` says how many more deliveries a subscription's lane can hold.
 
-    def __init__(self, catalog: Catalog, ids: Ids, clock: Callable[[], int], room: Room) -> None:
+    `held` is told, before COMMIT, that parts of long messages are kept to be joined.
+    """
+
+    def __init__(
+        self, catalog: Catalog, ids: Ids, clock: Callable[[], int], room: Room, held: Callable[[], None] = lambda: None
+    ) -> None:
         self._catalog = catalog
         self._ids = ids
         self._clock = clock
         self._room = room
+        self._held = held
         self._seen: dict[str, int] = {}
 
     async def record(self, transaction: Transaction, recordings: Sequence[Recording]) -> Sequence[Recorded]:
@@ -96,6 +102,8 @@ class Recorder:
         if pending:
             await self._name_messages(transaction, pending, now)
             fresh = await self._claim(transaction, pending, recordings, now)
+            if [item for item in fresh if item.entry.held]:
+                fresh = await self._hold(transaction, fresh, now)
             await self._move_states(transaction, fresh, now)
             logged = await self._with_consents(transaction, fresh, now)
             await self._log(transaction, logged, now)
@@ -177,6 +185,23 @@ class Recorder:
         fresh = [item for item in candidates if conflicts.get(item.key) is not item or item.key not in told_before]
         _note_duplicates(pending, fresh)
         return fresh
+
+    async def _hold(self, transaction: Transaction, fresh: Sequence[_Pending], now: int) -> list[_Pending]:
+        """Puts the parts of long messages by; the rest goes on."""
+        waiting = [(item, held) for item in fresh if (held := item.entry.held) is not None]
+        holdings = [parts.Holding(item.recorded.receipt.id, item.entry, held) for item, held in waiting]
+        repeats = await parts.hold(transaction, holdings, self._ids.new, now)
+        rest = [item for item in fresh if item.entry.held is None]
+        with_news = {id(item.recorded) for item in rest}
+        with_news |= {id(item.recorded) for place, (item, _) in enumerate(waiting) if place not in repeats}
+        for place, (item, held) in enumerate(waiting):
+            receipt = item.recorded.receipt
+            if id(item.recorded) not in with_news and receipt.outcome == "stored":
+                receipt.outcome, receipt.duplicate_of = "duplicate", repeats[place]
+            elif place not in repeats and receipt.note is None:
+                receipt.note = f"part {held.number} of {held.total}"
+        self._held()
+        return rest
 
     async def _move_states(self, transaction: Transaction, fresh: Sequence[_Pending], now: int) -> None:
         """Makes the messages of new events and moves those that reports are about."""
