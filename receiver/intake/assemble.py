@@ -135,8 +135,7 @@ class Assembler:
 
     async def _postpone(self, transaction: Transaction) -> None:
         now = self._clock()
-        first = await parts.due(transaction, now, 1)
-        parts.postpone(transaction, [message.message_id for message in first], now + _AGAIN)
+        await parts.postpone_first(transaction, now, now + _AGAIN)
 
     async def _wait(self, next_due: int | None) -> None:
         """Until new parts come, or the next message is due."""

@@ -118,13 +118,13 @@ def told(transaction: Transaction, messages: Mapping[str, str], whole: Sequence[
     _emptied_if_left(transaction, list(messages))
 
 
-def postpone(transaction: Transaction, message_ids: Sequence[str], until: int) -> None:
-    """For those that cannot be joined."""
-    transaction.later(
-        "WITH v (message_id, due_at) AS (",
-        [(item, until) for item in message_ids],
-        ") UPDATE long_messages SET due_at = v.due_at FROM v WHERE long_messages.message_id = v.message_id",
-    )
+async def postpone_first(transaction: Transaction, now: int, until: int) -> None:
+    """The first that is due cannot be joined; it must not stand before the others."""
+    await transaction.fetch(
+        """UPDATE long_messages SET due_at = ? WHERE message_id =
+               (SELECT message_id FROM long_messages WHERE due_at <= ? ORDER BY due_at, message_id LIMIT 1)""",
+        until, now,
+    )  # fmt: skip
 
 
 async def close_old(transaction: Transaction, now: int, limit: int) -> int:
