@@ -27,6 +27,7 @@ from receiver.delivery.handshake import Consent, NoConsent, ask_consent
 from receiver.delivery.lanes import Lanes, Pace
 from receiver.delivery.recover import Jobs
 from receiver.egress import Guard, Transport, destination
+from receiver.intake.apply import Reparse
 from receiver.intake.assemble import Assembler
 from receiver.intake.http import RawHeaders, Receive, Send, Whole
 from receiver.intake.receive import Intake
@@ -42,6 +43,7 @@ from receiver.storage.deliveries import Attempt
 from receiver.storage.ids import Ids
 from receiver.storage.keys import Key
 from receiver.storage.migrate import migrate, pending
+from receiver.storage.owing import no_room
 from receiver.storage.ownership import Ownership
 from receiver.storage.record import Recorded, Recorder, Recording
 from receiver.storage.sqlite import SqliteDatabase
@@ -179,7 +181,12 @@ class App:
         )
         self._recording: Operation[Recording, Recorded] = Operation(recorder.record, self._recorded, _held)
         self.jobs = Jobs(
-            batch=self.batch, catalog=self.catalog, ids=self.ids, clock=world.clock, wake_lane=self.dispatcher.wake
+            batch=self.batch,
+            catalog=self.catalog,
+            ids=self.ids,
+            clock=world.clock,
+            wake_lane=self.dispatcher.wake,
+            others={"reparse": self._reparse().step},
         )
         self._intake = Intake(
             doors=self.catalog,
@@ -194,6 +201,15 @@ class App:
             max_body_bytes=settings.max_body_bytes,
         )
         self._api = create_api(self._context())
+
+    def _reparse(self) -> Reparse:
+        return Reparse(
+            catalog=self.catalog,
+            amender=Amender(self.catalog, self.ids, no_room),
+            ids=self.ids,
+            public_url=self.settings.public_url,
+            held=self._parts_came,
+        )
 
     def _context(self) -> Context:
         settings = self.settings

@@ -287,5 +287,5 @@ def _built(database: Database, batch: Batch, room: Callable[[str], int], doors: 
         batch=batch, amender=Amender(catalog, ids, any_room), clock=clock, hand_over=handed.extend, pause=0.01
     )
     doors = intake.doors
-    made = Pipeline(database, batch, intake, doors, catalog, ids, START, recorded, assembler, handed)  # type: ignore[arg-type]
+    made = Pipeline(database, batch, intake, doors, catalog, ids, START, recorded, assembler, handed)
     return made

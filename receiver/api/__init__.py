@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from receiver.api import deliveries, events, health, jobs, keys, receipts, sources, subscriptions, vendors
+from receiver.api import deliveries, events, health, jobs, keys, receipts, reparse, sources, subscriptions, vendors
 from receiver.api.context import Context
 from receiver.api.openapi import with_document
 from receiver.api.operation import Operations, Resource
@@ -20,6 +20,7 @@ OPERATIONS: Operations = (
     *jobs.OPERATIONS,  # before the events: none of those is called `replay`
     *events.OPERATIONS,
     *deliveries.OPERATIONS,
+    *reparse.OPERATIONS,  # before the receipts: none of those is called `reparse`
     *receipts.OPERATIONS,
     *keys.OPERATIONS,
     *health.OPERATIONS,

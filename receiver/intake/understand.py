@@ -9,6 +9,7 @@ from receiver.sms.compose import Entry, compose
 from receiver.sms.drafts import Ignored, Item, Unreadable
 from receiver.sms.limits import MAX_WORDS, clean_text, cleaned
 from receiver.storage.catalog import Door
+from receiver.storage.receipts import Receipt
 from receiver.vendors.contract import BadPayload, VendorRequest
 
 
@@ -41,6 +42,18 @@ def vendor_request(whole: Whole, public_url: str, received_at: int) -> VendorReq
         peer=whole.peer,
         received_at=received_at,
     )
+
+
+def reread(receipt: Receipt, door: Door, public_url: str) -> Understood:
+    """What the adapter makes today of a request that was kept."""
+    path, _, query = receipt.target.partition(b"?")
+    lines = [line.partition(b": ") for line in receipt.headers.split(b"\r\n") if line]
+    headers = tuple((name, value) for name, _, value in lines)
+    whole = Whole(receipt.method, path, query, headers, receipt.body, receipt.peer)
+    request = vendor_request(whole, public_url, receipt.received_at)
+    if receipt.outcome == "handshake":
+        return Understood((), [], None)
+    return understand(door, request, receipt.id)
 
 
 def understand(door: Door, request: VendorRequest, receipt_id: str) -> Understood:

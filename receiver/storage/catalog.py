@@ -35,6 +35,7 @@ class Catalog:
     def __init__(self) -> None:
         self._version = 0
         self._doors: Mapping[str, Door] = {}
+        self._by_source: Mapping[str, Door] = {}
         self._subscriptions: Mapping[str, Subscription] = {}
         self._by_type: Mapping[str, Sequence[tuple[Subscription, Matcher]]] = {}
         self._listeners: list[Callable[[], None]] = []
@@ -42,6 +43,9 @@ class Catalog:
 
     def door(self, token: str) -> Door | None:
         return self._doors.get(token)
+
+    def door_of(self, source_id: str) -> Door | None:
+        return self._by_source.get(source_id)
 
     def subscription(self, subscription_id: str) -> Subscription | None:
         return self._subscriptions.get(subscription_id)
@@ -78,6 +82,7 @@ class Catalog:
             return
         doors = {row.token: _door(row) for row in await sources.active(reader)}
         self._doors = {token: door for token, door in doors.items() if door is not None}
+        self._by_source = {door.source.id: door for door in self._doors.values()}
         self._subscriptions = {item.id: item for item in await subscriptions.active(reader)}
         told = [item for item in self._subscriptions.values() if not item.catching_up]
         self._by_type = {name: [(item, item.matcher) for item in told if item.may_want(name)] for name in TYPES}

@@ -48,6 +48,11 @@ async def standing(reader: Reader, receipt_id: str, received_at: int) -> Sequenc
     return [Standing(row[1], row[2], orjson.loads(row[3])) for row in sorted(rows) if row[1] not in gone]
 
 
+async def one(reader: Reader, event_id: str) -> Standing | None:
+    rows = await reader.fetch(f"SELECT {_COLUMNS} FROM events WHERE id = ?", event_id)
+    return Standing(rows[0][0], rows[0][1], orjson.loads(rows[0][2])) if rows else None
+
+
 async def reports(reader: Reader, message_id: str, limit: int) -> Sequence[Standing]:
     """The reports about a message as they stand, in the order of the log."""
     rows = await reader.fetch(

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import LiteralString
 
 from receiver.sms.state import State
-from receiver.storage.database import Transaction, Values
+from receiver.storage.database import Reader, Transaction, Values
 
 _COLUMNS: LiteralString = (
     "id, source_id, vendor, direction, vendor_message_id, client_reference, batch_id, channel, from_address, "
@@ -21,6 +21,14 @@ async def states(transaction: Transaction, message_ids: Sequence[str]) -> Mappin
              WHERE state_key IS NOT NULL""",
     )
     return {row[0]: State(status=row[1], final=bool(row[2]), key=row[3], parts=row[4]) for row in rows}
+
+
+async def state(reader: Reader, message_id: str) -> State | None:
+    """The present state of one outbound message, None where there is none."""
+    rows = await reader.fetch(
+        "SELECT status, final, state_key, parts FROM messages WHERE id = ? AND state_key IS NOT NULL", message_id
+    )
+    return State(rows[0][0], bool(rows[0][1]), rows[0][2], rows[0][3]) if rows else None
 
 
 async def conversations(transaction: Transaction, message_ids: Sequence[str]) -> Mapping[str, str]:

@@ -41,6 +41,13 @@ class LongMessage:
         return len(self.parts) == self.total
 
 
+class Told(NamedTuple):
+    """The last event that tells of a long message, and the requests that its parts came in, by their numbers."""
+
+    event_id: str
+    receipts: Sequence[tuple[int, str]]
+
+
 @dataclass(slots=True)
 class _Long:
     message_id: str
@@ -104,6 +111,20 @@ async def of_receipt(reader: Reader, receipt_id: str) -> Sequence[str]:
     """The long messages that a request brought parts of."""
     rows = await reader.fetch("SELECT DISTINCT message_id FROM message_parts WHERE receipt_id = ?", receipt_id)
     return sorted(row[0] for row in rows)
+
+
+async def told_of(reader: Reader, message_id: str) -> Told | None:
+    """A long message that an event tells of, None of one that still waits."""
+    rows = await reader.fetch(
+        "SELECT event_id FROM long_messages WHERE message_id = ? AND event_id IS NOT NULL AND due_at IS NULL",
+        message_id,
+    )
+    if not rows:
+        return None
+    found = await reader.fetch(
+        "SELECT number, receipt_id FROM message_parts WHERE message_id = ? ORDER BY number", message_id
+    )
+    return Told(rows[0][0], [(number, receipt_id) for number, receipt_id in found])
 
 
 def told(transaction: Transaction, messages: Mapping[str, str], whole: Sequence[str]) -> None:

@@ -17,13 +17,16 @@ from receiver.api.context import Context
 from receiver.delivery.handshake import Consent, NoConsent
 from receiver.delivery.recover import Jobs
 from receiver.egress import Guard
+from receiver.intake.apply import Reparse
 from receiver.intake.receive import Intake
+from receiver.storage.amend import Amender
 from receiver.storage.batch import Batch, Operation
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import Transaction
 from receiver.storage.deliveries import Attempt, Finished, finish
 from receiver.storage.ids import Ids
 from receiver.storage.migrate import migrate
+from receiver.storage.owing import no_room
 from receiver.storage.record import Recorded, Recorder, Recording
 from receiver.storage.sqlite import SqliteDatabase
 from receiver.storage.subscriptions import Subscription
@@ -196,7 +199,13 @@ def _built(database: SqliteDatabase, batch: Batch, given: Mapping[str, Any]) -> 
         base_url="http://localhost",
         headers={"authorization": f"Bearer {ADMIN_KEY}"},
     )
-    jobs = Jobs(batch=batch, catalog=catalog, ids=ids, clock=clock, wake_lane=woken.append)
+    reparse = Reparse(
+        catalog=catalog, amender=Amender(catalog, ids, no_room), ids=ids, public_url=PUBLIC_URL,
+        held=partial(rung.append, "part"),
+    )  # fmt: skip
+    jobs = Jobs(
+        batch=batch, catalog=catalog, ids=ids, clock=clock, wake_lane=woken.append, others={"reparse": reparse.step}
+    )
     return Api(app, client, context, intake, database, recorded, pinged, consents, jobs, rung, woken, causes)
 
 
