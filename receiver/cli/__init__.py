@@ -17,6 +17,7 @@ from receiver.cli.events import events
 from receiver.cli.jobs import jobs, replay
 from receiver.cli.keys import keys
 from receiver.cli.local import demo, migrate, serve, settings
+from receiver.cli.reparse import reparse
 from receiver.cli.sources import source
 from receiver.cli.subscriptions import subscription
 from receiver.cli.trigger import trigger
@@ -32,6 +33,7 @@ COMMANDS = (
     events,
     deliveries,
     replay,
+    reparse,
     jobs,
     trigger,
     keys,

@@ -66,9 +66,9 @@ class Reach:
         """The JSON of the answer, None where there is none. Raises Failure."""
         return self._asked(method, path, body=body, changes=True)
 
-    def act(self, path: str) -> Any:
+    def act(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """A POST that changes nothing in the database, so that it needs no lock. Raises Failure."""
-        return self._asked("POST", path, changes=False)
+        return self._asked("POST", path, body=body, changes=False)
 
     def _asked(
         self, method: str, path: str, *, query: Query = (), body: Mapping[str, Any] | None = None, changes: bool

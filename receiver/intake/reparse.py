@@ -87,6 +87,8 @@ async def plan(
     read = [item for item in read if _name(item.entry) not in (claimed or ())]
     if receipt.outcome == "duplicate" and receipt.duplicate_of is not None:
         read = await _without_the_originals(reader, read, receipt.duplicate_of, door, public_url)
+    if long and receipt.outcome != "quarantined":
+        read = [item for item in read if not _is_apart(item)]
     made.changes = _compared(read, old, receipt, quarantine if understood.error is None else None)
     made.changes += await _rejoined(reader, receipt, long, door, public_url)
     if claimed is not None:
@@ -101,6 +103,11 @@ def _comparable(item: Standing, long: Sequence[str]) -> bool:
     if item.type == "receipt.quarantined" or item.data.get("message_id") in long:
         return False
     return not (item.type.startswith("contact.") and item.data["message_id"])
+
+
+def _is_apart(item: _Read) -> bool:
+    """Parts that were put together stay so, whatever they are taken for now; what they say is read again as a whole."""
+    return item.entry.type == "message.received" and item.known is None
 
 
 def _name(entry: Entry) -> str:

@@ -21,6 +21,7 @@ from receiver.sms.drafts import (
     ReportPart,
     Unreadable,
 )
+from receiver.sms.segments import concatenation
 from receiver.vendors.bodies import BOM, parse_body
 from receiver.vendors.contract import BadPayload, Source, VendorRequest
 from receiver.vendors.fields import Fields
@@ -205,7 +206,11 @@ def _inbound_part(named: Named) -> InboundPart | None:
     if reference and number and total and number <= total <= MAX_PARTS:
         return InboundPart(reference=reference, number=number, total=total) if total > 1 else None
     named.unread("part_reference", "part_number", "part_total")
-    return None
+    place = concatenation(named.text("udh") or "")
+    if place is None:
+        named.unread("udh")
+        return None
+    return place if place.total > 1 else None
 
 
 def _price(named: Named) -> Price | None:

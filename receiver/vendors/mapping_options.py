@@ -18,7 +18,7 @@ OurName = Literal[
     "vendor_message_id", "client_reference", "batch_id", "from", "to", "cc", "text", "status", "opt_out",
     "vendor_code", "vendor_description", "permanent", "occurred_at", "sent_at", "sequence", "keyword", "segments",
     "media_url", "media_type", "part_id", "part_reference", "part_number", "part_total", "price", "currency", "mcc",
-    "mnc", "network_name", "channel",
+    "mnc", "network_name", "channel", "udh",
 ]  # fmt: skip
 Names = tuple[str, ...]
 Verdict = tuple[str, bool, str | None]

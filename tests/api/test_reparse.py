@@ -6,8 +6,11 @@ from typing import Any
 import orjson
 import pytest
 
-from receiver.intake import apply
+from receiver.intake import apply, restate
+from receiver.intake.assemble import Assembler
 from receiver.sms.timestamps import to_text
+from receiver.storage.amend import Amender
+from receiver.storage.owing import no_room
 from receiver.storage.receipts import Outcome
 from tests.api.running import PUBLIC_URL, Api, pointers, running_api
 
@@ -455,3 +458,92 @@ async def test_what_is_chosen_is_read_and_nothing_else(tmp_path: Path, outcome: 
 async def test_what_makes_no_sense_is_refused(tmp_path: Path, body: dict[str, Any], pointer: str):
     async with running_api(tmp_path) as api:
         assert pointers(await api.client.post("/v1/receipts/reparse", json=body)) == [pointer]
+
+
+def assembler_of(api: Api) -> Assembler:
+    amender = Amender(api.context.catalog, api.context.ids, no_room)
+    return Assembler(
+        batch=api.context.batch, amender=amender, clock=api.context.clock, hand_over=lambda outgoing: None
+    )  # fmt: skip
+
+
+async def long_message(api: Api, source: dict[str, Any]) -> list[str]:
+    parts = ((2, "lo", "LO"), (1, "hel", "HEL"))
+    receipts = [
+        await tell(api, source, message(number, a=a, b=b, part_reference="7", part_number=number, part_total=2))
+        for number, a, b in parts
+    ]  # fmt: skip
+    await assembler_of(api).step()
+    return receipts
+
+
+async def test_a_long_message_is_read_again_as_a_whole(tmp_path: Path):
+    async with running_api(tmp_path) as api:
+        source = await source_of(api, **fields(text="a"))
+        second, first = await long_message(api, source)
+        (before,) = await log(api)
+        assert before["data"]["text"] == "hello"
+        assert await reparsed(api) == []
+        await fix(api, source, **fields(text="b"))
+        assert await reparsed(api, ids=[second]) == []
+        (event,) = await reparsed(api, ids=[first])
+        assert (event["supersedes"], event["data"]["text"]) == (before["id"], "HELLO")
+        assert event["data"]["message_id"] == before["data"]["message_id"]
+        assert await reparsed(api) == []
+
+
+@pytest.mark.parametrize("changed", [{"part_number": None}, {"part_total": None, "vendor_message_id": None}])
+async def test_parts_that_were_put_together_stay_so(tmp_path: Path, changed: dict[str, str | None]):
+    async with running_api(tmp_path) as api:
+        source = await source_of(api, **fields(text="a"))
+        await long_message(api, source)
+        await fix(api, source, **fields(text="b", **changed))
+        assert (await dry(api))["data"] == []
+        assert await reparsed(api) == []
+
+
+async def test_a_message_named_by_its_reference_stays_that_message(tmp_path: Path):
+    async with running_api(tmp_path) as api:
+        source = await source_of(api)
+        nameless = {"client_reference": "order 7", "to": "447700900123"}
+        await tell(api, source, {**nameless, "status": "x"})
+        (before,) = await log(api)
+        await fix(api, source, statuses={"x": "delivered"})
+        (event,) = await reparsed(api)
+        assert event["data"]["message_id"] == before["data"]["message_id"]
+        await tell(api, source, {**nameless, "status": "late"})
+        assert (await log(api))[-1]["data"]["message_id"] == before["data"]["message_id"]
+
+
+async def test_a_handshake_is_not_read_as_anything_else(tmp_path: Path):
+    async with running_api(tmp_path) as api:
+        source = await source_of(api, **fields(text=None))
+        receipt_id = await tell(api, source, message(1))
+        async with api.database.writing() as transaction:
+            await transaction.fetch("UPDATE receipts SET outcome = 'handshake' WHERE id = ?", receipt_id)
+        await fix(api, source)
+        assert await reparsed(api) == []
+
+
+async def test_a_message_with_very_many_reports_only_moves_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(restate, "MOST", 1)
+    async with running_api(tmp_path) as api:
+        source = await source_of(api, statuses={"x": "delivered", "y": "sent"})
+        await tell(api, source, report("x"))
+        await tell(api, source, report("y"))
+        await fix(api, source, statuses={"x": "accepted", "y": "sent"})
+        (event,) = await reparsed(api)
+        assert (event["data"]["status"], event["data"]["current_status"]) == ("accepted", "delivered")
+
+
+async def test_a_receipt_that_is_gone_is_weighed_by_what_its_event_says(tmp_path: Path):
+    async with running_api(tmp_path) as api:
+        source = await source_of(api, statuses={"x": "delivered", "y": "undelivered", "z": "expired"})
+        old = await tell(api, source, report("y", occurred_at="2026-01-01T00:00:00Z"))
+        await tell(api, source, report("z", occurred_at="2026-01-02T00:00:00Z"))
+        await tell(api, source, report("x"))
+        async with api.database.writing() as transaction:
+            await transaction.fetch("DELETE FROM receipts WHERE id = ?", old)
+        await fix(api, source, statuses={"x": "sent", "y": "undelivered", "z": "expired"})
+        (event,) = await reparsed(api)
+        assert event["data"]["current_status"] == "undelivered"
