@@ -180,6 +180,7 @@ class App:
             hand_over=self.dispatcher.hand_over,
         )
         self._recording: Operation[Recording, Recorded] = Operation(recorder.record, self._recorded, _held)
+        self._importing: Operation[Recording, Recorded] = Operation(recorder.record_once, self._recorded, _held)
         self.jobs = Jobs(
             batch=self.batch,
             catalog=self.catalog,
@@ -228,6 +229,7 @@ class App:
             wake=self.dispatcher.wake,
             ask_consent=self._ask_consent,
             jobs_woken=self.jobs.wake,
+            record_once=partial(self.batch.submit, self._importing),
             causes=self.health.causes,
             failed=self.throttle.failed,
         )

@@ -7,7 +7,19 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from receiver.api import deliveries, events, health, jobs, keys, receipts, reparse, sources, subscriptions, vendors
+from receiver.api import (
+    deliveries,
+    events,
+    health,
+    imports,
+    jobs,
+    keys,
+    receipts,
+    reparse,
+    sources,
+    subscriptions,
+    vendors,
+)
 from receiver.api.context import Context
 from receiver.api.openapi import with_document
 from receiver.api.operation import Operations, Resource
@@ -16,6 +28,7 @@ from receiver.api.problem import Problem
 OPERATIONS: Operations = (
     *vendors.OPERATIONS,
     *sources.OPERATIONS,
+    *imports.OPERATIONS,
     *subscriptions.OPERATIONS,
     *jobs.OPERATIONS,  # before the events: none of those is called `replay`
     *events.OPERATIONS,

@@ -12,6 +12,7 @@ from receiver.storage.catalog import Catalog
 from receiver.storage.database import Database, Transaction
 from receiver.storage.deliveries import Attempt
 from receiver.storage.ids import Ids
+from receiver.storage.record import Recorded, Recording
 from receiver.storage.subscriptions import Subscription
 from receiver.throttle import unlimited
 from receiver.vendors import VENDORS
@@ -30,6 +31,7 @@ class Context:
     wake        told of a subscription that has deliveries due in store
     ask_consent asks a subscription's URL whether deliveries are welcome, with its headers and at its rate
     jobs_woken  told of a job that was just asked for
+    record_once commits what may have been recorded before, such as a row of a file
     causes      why this process is not ready; empty when it is
     failed      told of a peer without a valid key; for how many seconds it is told no more than 429, 0 for none
     """
@@ -49,6 +51,7 @@ class Context:
     causes: Callable[[], Sequence[str]]
     ask_consent: Callable[[Subscription], Awaitable[Consent | NoConsent]]
     jobs_woken: Callable[[], None]
+    record_once: Callable[[Recording], Awaitable[Recorded]]
     failed: Callable[[str], float] = unlimited
     vendors: Mapping[str, Vendor] = field(default_factory=lambda: VENDORS)
 

@@ -11,6 +11,7 @@ import click
 
 from receiver import __version__
 from receiver.cli.backup import backup, restore
+from receiver.cli.bring_in import bring_in
 from receiver.cli.check import check
 from receiver.cli.deliveries import deliveries
 from receiver.cli.events import events
@@ -34,6 +35,7 @@ COMMANDS = (
     deliveries,
     replay,
     reparse,
+    bring_in,
     jobs,
     trigger,
     keys,

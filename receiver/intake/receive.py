@@ -201,7 +201,7 @@ class Intake:
         answer = self._handshake(door, request)
         if answer is not None:
             return answer, _recording(door, whole.path, request, receipt_id, (), "handshake")
-        items, recording = self._understood(door, whole.path, request, receipt_id)
+        items, recording = recording_of(door, whole.path, request, receipt_id)
         return _success(door, request, items), recording
 
     def _handshake(self, door: Door, request: VendorRequest) -> Answer | None:
@@ -216,18 +216,6 @@ class Intake:
         except Exception as bug:  # noqa: BLE001 — then `parse` must see what it can make of it
             log("adapter.failed", level="error", exc=bug, vendor=door.vendor.name)
             return None
-
-    def _understood(
-        self, door: Door, path: bytes, request: VendorRequest, receipt_id: str
-    ) -> tuple[Sequence[Item], Recording]:
-        """What the adapter made of the request, ready to record; what it could not read is quarantine."""
-        understood = understand(door, request, receipt_id)
-        recording = _recording(door, path, request, receipt_id, understood.entries, "stored")
-        if understood.error is not None:
-            _quarantined(recording, understood.error)
-        elif not understood.entries:
-            recording.outcome, recording.note = "ignored", understood.ignored
-        return understood.items, recording
 
     async def _commit(self, door: Door, recording: Recording) -> None:
         """Raises Refusal 503 when it is not certain that the request is on disk."""
@@ -252,6 +240,19 @@ class Intake:
         log("record.failed", level="error", exc=bug, receipt_id=recording.receipt.id)
         recording.entries = ()
         _quarantined(recording, "the event could not be recorded; see the log by the receipt's id")
+
+
+def recording_of(
+    door: Door, path: bytes, request: VendorRequest, receipt_id: str
+) -> tuple[Sequence[Item], Recording]:  # fmt: skip
+    """What the adapter made of the request, ready to record; what it could not read is quarantine."""
+    understood = understand(door, request, receipt_id)
+    recording = _recording(door, path, request, receipt_id, understood.entries, "stored")
+    if understood.error is not None:
+        _quarantined(recording, understood.error)
+    elif not understood.entries:
+        recording.outcome, recording.note = "ignored", understood.ignored
+    return understood.items, recording
 
 
 def _not_kept(door: Door, error: BaseException) -> Refusal:

@@ -39,6 +39,11 @@ class Recording:
         receipt = self.receipt
         return sha256(b"\x00".join((receipt.method.encode(), receipt.target, receipt.body))).hexdigest()
 
+    @property
+    def once(self) -> str:
+        """What makes it the same as one that was recorded once, whatever its URL."""
+        return _SEPARATOR.join(("f", self.receipt.source_id, sha256(self.receipt.body).hexdigest()))
+
     def begin(self) -> "Recorded":
         """A fresh result: a batch that was rolled back may be tried again."""
         self.tries += 1
@@ -109,6 +114,28 @@ class Recorder:
             await self._log(transaction, logged, now)
         receipts.insert(transaction, [recording.receipt for recording in recordings])
         self._note_seen(transaction, recordings, now)
+        return results
+
+    async def record_once(self, transaction: Transaction, recordings: Sequence[Recording]) -> Sequence[Recorded]:
+        """`record` for what may be given again and again, such as a file: the same bytes are taken once a source. The
+        result of a repeat says whose it is, and nothing is kept of it.
+        """
+        keys = [item.once for item in recordings]
+        first: dict[str, Recording] = {}
+        for key, item in zip(keys, recordings, strict=True):
+            first.setdefault(key, item)
+        claims = {key: (key, item.receipt.id, item.receipt.id, None, None) for key, item in first.items()}
+        known = await _claimed_before(transaction, claims, self._clock())
+        fresh = [item for key, item in first.items() if key not in known]
+        recorded = dict(zip(map(id, fresh), await self.record(transaction, fresh), strict=True)) if fresh else {}
+        results = []
+        for key, item in zip(keys, recordings, strict=True):
+            result = recorded.get(id(item))
+            if result is None:
+                result = item.begin()
+                result.receipt.outcome = "duplicate"
+                result.receipt.duplicate_of = known[key].receipt_id if key in known else first[key].receipt.id
+            results.append(result)
         return results
 
     async def tell(self, transaction: Transaction, notices: Sequence[Notice], now: int) -> Outgoing:

@@ -24,9 +24,20 @@ FIELDS: Mapping[str, Names] = {
     "occurred_at": ("date", "date_reception", "timestamp"),
 }
 
+COLUMNS: Mapping[str, Names] = {
+    "client_reference": ("Tracker", "TRACKER"),
+    "from": ("Emetteur", "\u00c9metteur", "EMETTEUR"),
+    "to": ("Num\u00e9ro", "Numero", "NUMERO", "T\u00e9l\u00e9phone", "Telephone", "TELEPHONE"),
+    "status": ("Statut", "STATUT", "Etat", "\u00c9tat", "ETAT"),
+    "text": ("R\u00e9ponse", "Reponse", "REPONSE"),
+    "occurred_at": ("Date", "DATE"),
+}
+"""Of a campaign's report, the zip with a CSV that `rapportCampagne` gives. No source names its columns: assumed."""
+
 
 class ISendProOptions(MappedOptions):
     DEFAULT_FIELDS: ClassVar[Mapping[str, Names]] = FIELDS
+    DEFAULT_COLUMNS: ClassVar[Mapping[str, Names]] = COLUMNS
     REFERENCE_MEANS_REPORT: ClassVar[bool] = True
 
 
@@ -45,7 +56,7 @@ ISENDPRO = Vendor(
     docs="https://www.isendpro.com/docs/",
     provenance="assumed",
     assumed="every name but `tracker`, the method, replies and STOPs; the meaning of status codes is not public and "
-    "left to options.statuses",
+    "left to options.statuses; the columns of exported files",
     capabilities=("inbound", "reports", "opt_outs"),
     methods=("GET", "POST"),
     options=ISendProOptions,

@@ -174,6 +174,8 @@ def _built(database: SqliteDatabase, batch: Batch, given: Mapping[str, Any]) -> 
 
     ids = Ids(clock, lambda size: next(seeds).to_bytes(size, "big"))
 
+    recorder = Recorder(catalog, ids, clock, lambda _, *, urgent: 1000)
+
     async def ping(subscription: Subscription) -> Attempt:
         pinged.append(subscription)
         return an_attempt()
@@ -183,11 +185,11 @@ def _built(database: SqliteDatabase, batch: Batch, given: Mapping[str, Any]) -> 
         entropy=lambda size: next(seeds).to_bytes(size, "big"), public_url=PUBLIC_URL, public_url_is_default=False,
         admin_key=ADMIN_KEY, guard=Guard(), ping=ping, wake=woken.append, causes=lambda: causes,
         ask_consent=consents.ask, jobs_woken=partial(rung.append, "job"),
+        record_once=lambda item: batch.submit(importing, item),
     )  # fmt: skip
     context = replace(context, **given)
-    recording: Operation[Recording, Recorded] = Operation(
-        Recorder(catalog, ids, clock, lambda _, *, urgent: 1000).record, recorded.extend
-    )
+    recording: Operation[Recording, Recorded] = Operation(recorder.record, recorded.extend)
+    importing: Operation[Recording, Recorded] = Operation(recorder.record_once, recorded.extend)
     intake = Intake(
         doors=catalog, record=lambda item: batch.submit(recording, item), new_id=ids.new, clock=clock,
         count=lambda name, /, **labels: None, refused=lambda source_id, reason: None, public_url=PUBLIC_URL,

@@ -34,7 +34,7 @@ def test_the_commands_are_those_of_this_release():
         "source", "source add", "source list", "source show", "source rotate", "source remove",
         "subscription", "subscription add", "subscription list", "subscription test", "subscription pause",
         "subscription resume", "subscription recover", "subscription rotate", "subscription remove",
-        "replay", "reparse", "jobs", "jobs list", "jobs show", "jobs cancel",
+        "replay", "reparse", "import", "jobs", "jobs list", "jobs show", "jobs cancel",
         "events", "events list", "events show", "deliveries", "deliveries list", "deliveries retry", "deliveries show",
         "keys", "keys create", "keys list", "keys revoke", "backup", "restore",
     }  # fmt: skip
@@ -45,7 +45,6 @@ LATER = (
     "listen",
     "optouts",
     "erase",
-    "import",
     "events tail",
 )
 
