@@ -9,7 +9,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -109,16 +109,22 @@ class App:
         scope["receiver.owner"] = True
         await self(scope, receive, send)
 
+    @property
+    def attempts_at_most(self) -> int:
+        """Under way at once: one for each lane with nothing under way goes beyond the places, up to twice as many."""
+        return _attempts_at_most(self.settings)
+
     @asynccontextmanager
-    async def lifespan(self, *, dispatch: bool = True) -> AsyncIterator[Self]:
+    async def lifespan(self, *, dispatch: bool = True, apart: bool = False) -> AsyncIterator[Self]:
         """Raises CannotStart, with nothing changed, when the database is not ours to open.
 
         Without `dispatch` no delivery is sent and no first key is made: for a command that changes one thing and ends.
+        With `apart` a process of its own writes: quicker under load, and slower to start.
         """
         async with AsyncExitStack() as stack:
             settings = self.settings
-            stack.enter_context(Ownership(settings.database_path, settings.lock_wait))
-            database = await SqliteDatabase.open(settings.database_path)
+            lock = stack.enter_context(Ownership(settings.database_path, settings.lock_wait))
+            database = await SqliteDatabase.open(settings.database_path, apart=lock.descriptor if apart else None)
             stack.push_async_callback(database.close)
             stack.push_async_callback(self.transport.aclose)
             with _making_ready(settings.database_path):
@@ -151,7 +157,7 @@ class App:
     def _build(self, database: SqliteDatabase) -> None:
         settings, world = self.settings, self.world
         self.database = database
-        self.batch = Batch(database, patience=self.limits.late)
+        self.batch = Batch(database, patience=self.limits.late, undone=self._doubt)
         pace = Pace(
             schedule=settings.retry_schedule,
             timeout=settings.delivery_timeout,
@@ -267,7 +273,7 @@ class App:
         if dispatch:
             running += [asyncio.create_task(self._send()), asyncio.create_task(self.jobs.run())]
             running += [asyncio.create_task(self.assembler.run())]
-        watching = asyncio.create_task(watch(self.batch, self.health, self.limits, self.failed.set))
+        watching = asyncio.create_task(watch(self.batch, self.health, self.limits, self._give_up))
         try:
             yield
         finally:
@@ -275,7 +281,8 @@ class App:
             await self.assembler.stop()
             await self.dispatcher.stop(DRAIN_SECONDS)
             self.batch.close()
-            await asyncio.gather(*running, *self._minor, return_exceptions=True)
+            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.gather(*self._minor, return_exceptions=True)
             watching.cancel()
 
     async def _commit(self) -> None:
@@ -285,6 +292,10 @@ class App:
             log("database.broken", level="error", exc=error)
             self.health.fail("database")
             self.failed.set()
+
+    def _give_up(self) -> None:
+        self.failed.set()
+        self.database.abandon()
 
     async def _send(self) -> None:
         while True:
@@ -317,7 +328,21 @@ class App:
         if abs(now - self._refusals.get(source_id, 0)) < SECOND:
             return
         self._refusals[source_id] = now
-        task = asyncio.get_running_loop().create_task(self._noted(source_id, reason, now))
+        self._besides(self._noted(source_id, reason, now))
+
+    def _doubt(self) -> None:
+        """The catalog may have read changes that were rolled back: it is read again at once."""
+        self._besides(self._reread())
+
+    async def _reread(self) -> None:
+        try:
+            async with self.database.reading() as reader:
+                await self.catalog.refresh(reader)
+        except StorageError as error:  # the next transaction reads it
+            log("catalog.not_read", level="warning", exc=error)
+
+    def _besides(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._minor.add(task)
         task.add_done_callback(self._minor.discard)
 
@@ -353,6 +378,10 @@ def _transport(settings: Settings) -> Transport:
     return Transport(
         Guard(settings.egress_allow),
         deadline=None,  # `post` has one
-        connections=2 * settings.delivery_concurrency,  # those that hang leave room for one of every other lane
-        connections_per_host=settings.delivery_concurrency,
+        connections=_attempts_at_most(settings),
+        connections_per_host=_attempts_at_most(settings),  # many subscriptions may lie at one; lanes have limits
     )
+
+
+def _attempts_at_most(settings: Settings) -> int:
+    return 2 * settings.delivery_concurrency

@@ -66,9 +66,9 @@ async def serve(app: App, started: Callable[[str, Path], None]) -> int:
     path = app.settings.database_path.with_name(app.settings.database_path.name + ".sock")
     ending = asyncio.create_task(_end_anyway(app))
     try:
-        async with app.lifespan():
+        async with app.lifespan(apart=True):
             with tcp(app.settings.host, app.settings.port) as world, _owners(path) as owner:
-                connections = Connections(places(app.settings.delivery_concurrency), app.counters.increment)
+                connections = Connections(places(app.attempts_at_most), app.counters.increment)
                 async with listening(app, world, owner, connections=connections) as listens:
                     _on_signals(listens)
                     freeze()

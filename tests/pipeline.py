@@ -158,6 +158,7 @@ class OneDoor:
 
     def __init__(self) -> None:
         self._door: Door | None = None
+        self.shut_all = False
 
     def open(self, source: Source, vendor: Vendor) -> None:
         origin = Origin(
@@ -169,6 +170,9 @@ class OneDoor:
             assemble_after=source.options.assemble_after,
         )
         self._door = Door(TOKEN, source, vendor, origin)
+
+    def shut(self, _token: str) -> bool:
+        return self.shut_all
 
     def door(self, token: str) -> Door | None:
         return self._door if token == TOKEN else None

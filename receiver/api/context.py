@@ -55,9 +55,13 @@ class Context:
     failed: Callable[[str], float] = unlimited
     vendors: Mapping[str, Vendor] = field(default_factory=lambda: VENDORS)
 
-    async def write(self, change: Callable[[Transaction], Awaitable[Result]]) -> Result:
+    async def write(
+        self, change: Callable[[Transaction], Awaitable[Result]], told: Callable[[Result], None] = lambda _: None
+    ) -> Result:
         """The result of `change`, committed. A Problem must be raised before anything is written: it is handed over
         as a value, so that the transaction, which others share, goes on.
+
+        `told` is told of the result too, even when nobody waits for it any more: see `Batch.write`.
         """
 
         async def guarded(transaction: Transaction) -> Result | Problem:
@@ -66,14 +70,20 @@ class Context:
             except Problem as problem:
                 return problem
 
-        result = await self.batch.write(guarded)
+        def committed(result: Result | Problem) -> None:
+            if not isinstance(result, Problem):
+                told(result)
+
+        result = await self.batch.write(guarded, committed)
         if isinstance(result, Problem):
             raise result
         return result
 
-    async def reconfigure(self, change: Callable[[Transaction], Awaitable[Result]]) -> Result:
+    async def reconfigure(
+        self, change: Callable[[Transaction], Awaitable[Result]], told: Callable[[Result], None] = lambda _: None
+    ) -> Result:
         """`write` for sources and subscriptions: answered when the rest of the process knows of it."""
-        result = await self.write(change)
+        result = await self.write(change, told)
         async with self.database.reading() as reader:
             await self.catalog.refresh(reader)
         return result

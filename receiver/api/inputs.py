@@ -137,10 +137,12 @@ def parse_body(body: bytes, model: type[Model]) -> Model:
 def input_errors(error: ValidationError, document: object, prefix: str = "") -> Sequence[InputError]:
     """Every mistake with a pointer into the document that was given; never a value of it."""
     items = error.errors(include_url=False, include_context=False, include_input=False)
-    return [
-        InputError(pointer=prefix + pointer(item, document), detail=item["msg"].removeprefix("Value error, "))
-        for item in items[:MAX_ERRORS]
-    ]
+    return [InputError(pointer=prefix + pointer(item, document), detail=_detail(item)) for item in items[:MAX_ERRORS]]
+
+
+def _detail(item: ErrorDetails) -> str:
+    """In words of JSON, which knows no tuples."""
+    return "Input should be a valid list" if item["type"] == "tuple_type" else item["msg"].removeprefix("Value error, ")
 
 
 def pointer(item: ErrorDetails, document: object) -> str:

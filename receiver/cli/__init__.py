@@ -22,6 +22,7 @@ from receiver.cli.reparse import reparse
 from receiver.cli.sources import source
 from receiver.cli.subscriptions import subscription
 from receiver.cli.trigger import trigger
+from receiver.observe import redact_last_resort
 
 COMMANDS = (
     serve,
@@ -68,6 +69,7 @@ for command in COMMANDS:
 
 def main() -> None:
     """Runs the command of the process's arguments and exits; whatever breaks is one line, never a traceback."""
+    redact_last_resort()
     try:
         receiver(prog_name="receiver")
     except Exception as bug:  # noqa: BLE001 — the edge of the program

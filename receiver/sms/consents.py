@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from receiver.sms.identity import short
+
 
 @dataclass(slots=True, kw_only=True)
 class Consent:
@@ -36,7 +38,7 @@ class Reach:
         if self.number is None:
             return None
         scope = self.known
-        sender = {"sender": named(self.sender), "group": self.scope_id or ""}.get(scope, "")
+        sender = {"sender": named(self.sender), "group": short(self.scope_id or "")}.get(scope, "")
         return Consent(opted_out=opted_out, number=named(self.number), sender=sender, scope=scope, via=via, data=data)
 
 
@@ -61,4 +63,5 @@ def follow_up(source: Mapping[str, Any], reach: Reach, via: str, *, opted_out: b
 
 
 def named(found: Mapping[str, Any] | None) -> str:
-    return found["address"] if found else ""
+    """The address as the list keeps it."""
+    return short(found["address"]) if found else ""

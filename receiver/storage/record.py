@@ -101,12 +101,13 @@ class Recorder:
     async def record(self, transaction: Transaction, recordings: Sequence[Recording]) -> Sequence[Recorded]:
         """One result a recording, in order. The order of the batch is the order of the log."""
         now = self._clock()
-        await self._catalog.refresh(transaction)
+        seen = self._catalog.look(transaction)
         results = [recording.begin() for recording in recordings]
         pending = self._pending(recordings, results)
         if pending:
             await self._name_messages(transaction, pending, now)
             fresh = await self._claim(transaction, pending, recordings, now)
+            await self._catalog.follow(transaction, seen)
             if [item for item in fresh if item.entry.held]:
                 fresh = await self._hold(transaction, fresh, now)
             await self._move_states(transaction, fresh, now)

@@ -1,7 +1,9 @@
 """Wrong usage is exit code 2 and never a traceback; what a later release brings is no command yet."""
 
 import re
+import sqlite3
 import sys
+from contextlib import closing
 
 import click
 import httpx2
@@ -13,7 +15,7 @@ from receiver.cli.failure import Failure, told
 from receiver.cli.options import credentials_of, options_of
 from receiver.settings import BadSettings
 from receiver.storage.database import CannotStart, Unavailable
-from tests.cli.running import call, done, hook, refused
+from tests.cli.running import call, done, hook, program, refused
 
 
 def every_command(command: click.Command = receiver, path: tuple[str, ...] = ()):
@@ -124,6 +126,17 @@ def test_a_bug_is_one_line_without_what_it_says(monkeypatch, capsys):
             main()
     assert ended.value.code == 1
     assert re.fullmatch(r"Error: KeyError at output\.py:\d+; a bug\n", capsys.readouterr().err)
+
+
+def test_what_a_command_has_to_log_is_one_line_without_a_traceback(tmp_path):
+    """Commands that do the work on the database themselves start no log of their own."""
+    assert program(tmp_path, "subscription", "add", "https://example.com/hook").returncode == 0
+    with closing(sqlite3.connect(tmp_path / "receiver.db")) as connection, connection:
+        connection.execute("UPDATE subscriptions SET format = 'of-the-future'")
+    told = program(tmp_path, "subscription", "list").stderr.splitlines()
+    assert len(told) == 2
+    assert re.search(r"Z WARNING api\.unavailable method=GET exception=\"?CannotStart \(subscriptions\.py", told[0])
+    assert told[1].startswith("Error: ")
 
 
 def test_settings_are_shown_with_secrets_masked(monkeypatch):
