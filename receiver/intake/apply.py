@@ -15,8 +15,8 @@ from receiver.storage.owing import Outgoing
 from receiver.storage.receipts import Head
 
 LOOKED_AT = 500
-"""Receipts that one step looks at, of which it reads so many, as long as they make no more than so many events."""
-READ, EVENTS = 25, 500
+"""Receipts that one step looks at, of which it reads so many, until they made so many events or were so many bytes."""
+READ, EVENTS, BYTES = 25, 500, 4 * 1024 * 1024
 
 _SEPARATOR = "\x1f"
 
@@ -39,27 +39,29 @@ class Reparse:
         await self.catalog.refresh(transaction)
         rows = await receipts.behind(transaction, job.position, str(job.request.last or ""), LOOKED_AT)
         step = Step(position=job.position)
-        read = 0
+        read = size = 0
         for row in rows:
             if job.request.receipt.wants(row):
-                if read >= READ or step.released >= EVENTS:
+                if read >= READ or step.released >= EVENTS or size >= BYTES:
                     return step
                 read += 1
-                await self._read(transaction, row, step, now)
+                size += await self._read(transaction, row, step, now)
             step.position, step.done = row.id, step.done + 1
         if len(rows) < LOOKED_AT:
             step.state = "done"
         return step
 
-    async def _read(self, transaction: Transaction, row: Head, step: Step, now: int) -> None:
+    async def _read(self, transaction: Transaction, row: Head, step: Step, now: int) -> int:
+        """The size of the request."""
         receipt = await receipts.get(transaction, row.id)
         if receipt is None:
-            return
+            return 0
         made = await plan(transaction, receipt, self.catalog, self.public_url)
         if made.differs:
             outgoing, events = await self.apply(transaction, made, now)
             step.touched |= outgoing.stored
             step.released += events
+        return len(receipt.body)
 
     async def apply(self, transaction: Transaction, made: Plan, now: int) -> tuple[Outgoing, int]:
         """What is owed, and how many events were made of the request."""

@@ -400,6 +400,22 @@ async def test_a_job_goes_through_many_in_bounded_steps(tmp_path: Path, monkeypa
         assert await asked(api)
 
 
+@pytest.mark.parametrize(("name", "most"), [("EVENTS", 2), ("BYTES", 100), ("READ", 2)])
+async def test_a_step_ends_when_it_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, most: int):
+    monkeypatch.setattr(apply, name, most)
+    async with running_api(tmp_path) as api:
+        source = await source_of(api, **fields(text=None))
+        for number in range(3):
+            await tell(api, source, message(number))
+        await fix(api, source)
+        await api.client.post("/v1/receipts/reparse", json={})
+        assert await api.jobs.step()
+        ((done, state),) = await progress(api)
+        assert (0 < done < 3, state) == (True, "running")
+        await api.work()
+        assert await progress(api) == [(3, "done")]
+
+
 async def progress(api: Api) -> list[Any]:
     async with api.database.reading() as reader:
         return [*await reader.fetch("SELECT done, state FROM jobs")]
