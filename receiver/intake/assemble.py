@@ -124,9 +124,11 @@ class Assembler:
         return Step(outgoing, limit in (len(messages), closed), await parts.next_due(transaction))
 
     async def _tell(self, transaction: Transaction, messages: Sequence[LongMessage], now: int) -> Outgoing:
+        parts.drop(transaction, [message.message_id for message in messages if not message.parts])
         amendments = [
             self._amender.amendment(joined(message.parts), message.message_id, supersedes=message.event_id)
             for message in messages
+            if message.parts
         ]
         outgoing = await self._amender.write(transaction, amendments, now)
         told = {item.message_id or "": item.event_id for item in amendments}

@@ -67,10 +67,11 @@ def of_received(draft: Received, origin: Origin, content: str, received_at: int,
 
 
 def of_long_message(draft: Received, origin: Origin) -> str:
-    """What the parts of one message have in common: who wrote whom, the reference, and how many there are."""
+    """What the parts of one message have in common: who wrote whom, the reference, and their number; a hash."""
     sender, receiver = canonical(draft.from_, origin.default_region), canonical(draft.to, origin.default_region)
     reference, total = (draft.part.reference, draft.part.total) if draft.part else ("", 0)
-    return _joined("p", origin.source_id, draft.channel or "", sender, receiver, str(total), reference)
+    common = _SEPARATOR.join((origin.source_id, draft.channel or "", sender, receiver, str(total), reference))
+    return blake2b(common.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 def of_report(draft: Reported) -> str:

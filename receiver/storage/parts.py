@@ -139,6 +139,16 @@ def told(transaction: Transaction, messages: Mapping[str, str], whole: Sequence[
     _emptied_if_left(transaction, list(messages))
 
 
+def drop(transaction: Transaction, message_ids: Sequence[str]) -> None:
+    """Those of which nothing is there any more to tell."""
+    transaction.later(
+        "WITH v (message_id) AS (",
+        [(item,) for item in message_ids],
+        """) UPDATE long_messages SET key = NULL, due_at = NULL FROM v
+             WHERE long_messages.message_id = v.message_id""",
+    )
+
+
 async def postpone_first(transaction: Transaction, now: int, until: int) -> None:
     """The first that is due cannot be joined; it must not stand before the others."""
     await transaction.fetch(

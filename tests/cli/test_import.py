@@ -1,13 +1,16 @@
 """Files of a vendor's console, taken in from the command line: within bounds, and once."""
 
 import io
+import os
+import pty
+import subprocess
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from receiver.cli import sheets
-from tests.cli.running import answered, done, refused, serving
+from tests.cli.running import PROGRAM, answered, done, environment, refused, serving
 
 
 @pytest.fixture(autouse=True)
@@ -133,3 +136,26 @@ def test_a_line_may_be_longer_than_what_is_read_at_once(monkeypatch: pytest.Monk
     assert sheet.header == ["one", "two"]
     assert list(sheet.rows()) == [["1", "'2'"], ["3", "4\n5"], ["last", "line"]]
     assert sheet.read == len(content)
+
+
+def on_a_terminal(folder: Path, *arguments: str) -> str:
+    """What a command shows on a terminal's standard error."""
+    ours, theirs = pty.openpty()
+    try:
+        ended = subprocess.run(
+            [*PROGRAM, *arguments], check=False, cwd=folder, env=environment(TERM="xterm"), stdout=subprocess.PIPE,
+            stderr=theirs, timeout=60,
+        )  # fmt: skip
+        assert ended.returncode == 0
+        return os.read(ours, 65_536).decode()
+    finally:
+        os.close(theirs)
+        os.close(ours)
+
+
+def test_a_terminal_is_shown_how_far_it_is(tmp_path: Path):
+    isendpro()
+    Path("report.csv").write_text("NUMERO;what\n" + "".join(f"336{number:08d};x\n" for number in range(250)))
+    assert "100%" in on_a_terminal(tmp_path, "import", "isendpro", "report.csv")
+    assert "200 read" in on_a_terminal(tmp_path, "reparse", "--outcome", "quarantined", "--dry-run")
+    assert "250 read; 0 would change" in done("reparse", "--outcome", "quarantined", "--dry-run")

@@ -244,6 +244,39 @@ async def test_one_that_cannot_be_joined_holds_up_no_other(tmp_path: Path, caplo
         assert caplog.text.count("parts.postponed") == 2
 
 
+async def test_one_whose_parts_were_erased_is_no_event(tmp_path: Path):
+    async with pipeline(tmp_path) as way:
+        way.open()
+        await send(way, 1, "a", 2)
+        await send(way, 1, "b", 2, part_reference="78", vendor_message_id="other")
+        ((key,),) = await way.fetch("SELECT key FROM long_messages LIMIT 1")
+        assert "4477" not in key
+        await way.batch.write(
+            lambda transaction: transaction.fetch(
+                "UPDATE message_parts SET part = NULL WHERE receipt_id = ?", way.recorded[0].receipt.id
+            )
+        )
+        later(way, WAIT)
+        assert shown(await way.assemble()) == [("b", [2])]
+        await send(way, 2, "c", 2)
+        later(way, WAIT)
+        assert shown(await way.assemble()) == [("c", [1])]
+
+
+async def test_parts_under_a_vendors_own_names_are_joined(tmp_path: Path):
+    """As Vonage names them: https://developer.vonage.com/en/messaging/sms/guides/inbound-sms"""
+    names = {"text": "text", "from": "msisdn", "to": "to", "vendor_message_id": "messageId",
+             "part_reference": "concat-ref", "part_number": "concat-part", "part_total": "concat-total"}  # fmt: skip
+    async with pipeline(tmp_path) as way:
+        way.open(fields=names)
+        for number, text in ((2, "world"), (1, "hello+")):
+            query = f"msisdn=447700900123&to=447700900999&messageId=0A{number}&text={text}&concat=true"
+            query += f"&concat-ref=192&concat-total=2&concat-part={number}"
+            answered = await way.send("GET", f"/in/generic/{TOKEN}", query.encode())
+            assert (answered.status, answered.events) == (200, [])
+        assert shown(await way.assemble()) == [("hello world", None)]
+
+
 async def test_a_database_that_does_not_answer_is_asked_again(tmp_path: Path):
     async with pipeline(tmp_path) as way:
         way.batch.close()
