@@ -27,7 +27,9 @@ from receiver.delivery.handshake import Consent, NoConsent, ask_consent
 from receiver.delivery.lanes import Lanes, Pace
 from receiver.delivery.recover import Jobs
 from receiver.egress import Guard, Transport, destination
+from receiver.intake.apply import Reparse
 from receiver.intake.asking import Asking
+from receiver.intake.assemble import Assembler
 from receiver.intake.http import RawHeaders, Receive, Send, Whole
 from receiver.intake.poll import MAX_ANSWER, Poller, send
 from receiver.intake.receive import Intake
@@ -36,6 +38,7 @@ from receiver.observe import Counters, Health, log
 from receiver.settings import Settings
 from receiver.sms.timestamps import SECOND
 from receiver.storage import events, keys, sources
+from receiver.storage.amend import Amender
 from receiver.storage.answered import Answered, recording_answers
 from receiver.storage.batch import Batch, Operation
 from receiver.storage.catalog import Catalog
@@ -45,6 +48,7 @@ from receiver.storage.ids import Ids
 from receiver.storage.keys import Key
 from receiver.storage.live import Live
 from receiver.storage.migrate import migrate, pending
+from receiver.storage.owing import no_room
 from receiver.storage.ownership import Ownership
 from receiver.storage.record import Recorded, Recorder, Recording
 from receiver.storage.sqlite import SqliteDatabase
@@ -182,7 +186,7 @@ class App:
         )
         user_agent = f"receiver/{__version__}"
         lanes = Lanes(self.catalog, pace, user_agent=user_agent, origin=self.origin, monotonic=world.monotonic)
-        recorder = Recorder(self.catalog, self.ids, world.clock, lanes.room)
+        recorder = Recorder(self.catalog, self.ids, world.clock, lanes.room, self._parts_came)
         self.dispatcher = Dispatcher(
             catalog=self.catalog,
             lanes=lanes,
@@ -195,9 +199,21 @@ class App:
             count=self.counters.increment,
             tell=recorder.tell,
         )
+        self.assembler = Assembler(
+            batch=self.batch,
+            amender=Amender(self.catalog, self.ids, lanes.room),
+            clock=world.clock,
+            hand_over=self.dispatcher.hand_over,
+        )
         self._recording: Operation[Recording, Recorded] = Operation(recorder.record, self._recorded, _held)
+        self._importing: Operation[Recording, Recorded] = Operation(recorder.record_once, self._recorded, _held)
         self.jobs = Jobs(
-            batch=self.batch, catalog=self.catalog, ids=self.ids, clock=world.clock, wake_lane=self.dispatcher.wake
+            batch=self.batch,
+            catalog=self.catalog,
+            ids=self.ids,
+            clock=world.clock,
+            wake_lane=self.dispatcher.wake,
+            others={"reparse": self._reparse().step},
         )
         self._intake = Intake(
             doors=self.catalog,
@@ -213,6 +229,15 @@ class App:
         )
         self._ask(recorder)
         self._api = create_api(self._context())
+
+    def _reparse(self) -> Reparse:
+        return Reparse(
+            catalog=self.catalog,
+            amender=Amender(self.catalog, self.ids, no_room),
+            ids=self.ids,
+            public_url=self.settings.public_url,
+            held=self._parts_came,
+        )
 
     def _ask(self, recorder: Recorder) -> None:
         """What asks vendors, instead of waiting to be called."""
@@ -254,6 +279,7 @@ class App:
             ask_woken=self.poller.wake,
             reread=self._read_again,
             live=self.live,
+            record_once=partial(self.batch.submit, self._importing),
             causes=self.health.causes,
             failed=self.throttle.failed,
         )
@@ -263,6 +289,9 @@ class App:
 
     def _answered(self, committed: Sequence[Recorded | None]) -> None:
         self._recorded([item for item in committed if item is not None])
+
+    def _parts_came(self) -> None:
+        self.assembler.wake()
 
     async def _ping(self, subscription: Subscription) -> Attempt:
         return await self.dispatcher.ping(subscription, self.ids.new("evt"))
@@ -291,6 +320,7 @@ class App:
         asking: list[asyncio.Task[None]] = []
         if dispatch:
             running += [asyncio.create_task(self._send()), asyncio.create_task(self.jobs.run())]
+            running += [asyncio.create_task(self.assembler.run())]
             asking = [asyncio.create_task(self.poller.run()), asyncio.create_task(self.reconciler.run())]
         watching = asyncio.create_task(watch(self.batch, self.health, self.limits, self._give_up))
         try:
@@ -299,6 +329,7 @@ class App:
             self.live.close()
             await _cancelled(asking)
             await self.jobs.stop()
+            await self.assembler.stop()
             await self.dispatcher.stop(DRAIN_SECONDS)
             self.batch.close()
             await asyncio.gather(*running, return_exceptions=True)

@@ -14,9 +14,11 @@ from receiver.api import (
     events,
     export,
     health,
+    imports,
     jobs,
     keys,
     receipts,
+    reparse,
     sources,
     stream,
     subscriptions,
@@ -31,6 +33,7 @@ OPERATIONS: Operations = (
     *vendors.OPERATIONS,
     *sources.OPERATIONS,
     *asked.OPERATIONS,
+    *imports.OPERATIONS,
     *subscriptions.OPERATIONS,
     *jobs.OPERATIONS,  # before the events: none of those is called `replay`
     *stream.OPERATIONS,  # nor `stream`
@@ -38,6 +41,7 @@ OPERATIONS: Operations = (
     *events.OPERATIONS,
     *consumers.OPERATIONS,
     *deliveries.OPERATIONS,
+    *reparse.OPERATIONS,  # before the receipts: none of those is called `reparse`
     *receipts.OPERATIONS,
     *keys.OPERATIONS,
     *health.OPERATIONS,

@@ -5,13 +5,15 @@ from dataclasses import dataclass
 from typing import TypeVar
 from urllib.parse import urlencode, urlsplit
 
-from receiver.intake.receive import Intake
+from receiver.intake.http import Whole
+from receiver.intake.receive import Intake, recording_of
+from receiver.intake.understand import vendor_request
 from receiver.sms.drafts import Item
 from receiver.storage.answered import Answered
 from receiver.storage.catalog import Door
 from receiver.storage.database import Database, StorageError, Transaction
 from receiver.storage.record import Recorded, Recording
-from receiver.vendors.contract import POLL, Question, Reply, VendorRequest
+from receiver.vendors.contract import POLL, Question, Reply
 
 Result = TypeVar("Result")
 
@@ -44,17 +46,11 @@ class Asking:
         self, door: Door, about: Mapping[str, str], reply: Reply, peer: str
     ) -> tuple[Sequence[Item], Recording]:
         """An answer as the adapter reads it; its receipt tells what was asked, without a credential."""
-        path, query = f"/in/{door.vendor.name}/poll", urlencode(about)
-        request = VendorRequest(
-            method=POLL,
-            url=f"{self.intake.public_url}{path}?{query}",
-            query=query.encode(),
-            headers=[pair for pair in reply.headers if pair[0] not in _NOT_KEPT],
-            body=reply.body,
-            peer=peer,
-            received_at=self.clock(),
-        )
-        return self.intake.understood(door, path.encode(), request, self.new_id("rcp"))
+        path, query = f"/in/{door.vendor.name}/poll".encode(), urlencode(about).encode()
+        headers = [pair for pair in reply.headers if pair[0] not in _NOT_KEPT]
+        whole = Whole(POLL, path, query, headers, reply.body, peer)
+        request = vendor_request(whole, self.intake.public_url, self.clock())
+        return recording_of(door, path, request, self.new_id("rcp"))
 
     async def keep(self, door: Door, answered: Answered) -> None:
         """Raises StorageError when it is not certain that the answer is on disk."""

@@ -124,6 +124,12 @@ class Options(BaseModel):
     reference_days: int = Field(
         7, ge=1, le=365, description="how long the sender's own reference names the same message"
     )
+    assemble_after: int = Field(
+        60,
+        ge=0,
+        le=86_400,
+        description="seconds that the parts of a long message wait for the others; 0 tells of each part as it comes",
+    )
     reconcile: Reconcile | None = Field(
         None, description="asks for, or closes, outbound messages whose final report does not come"
     )

@@ -27,9 +27,20 @@ FIELDS: Mapping[str, Names] = {
     "occurred_at": ("date", "date_reception", "timestamp"),
 }
 
+COLUMNS: Mapping[str, Names] = {
+    "client_reference": ("Tracker", "TRACKER"),
+    "from": ("Emetteur", "\u00c9metteur", "EMETTEUR"),
+    "to": ("Num\u00e9ro", "Numero", "NUMERO", "T\u00e9l\u00e9phone", "Telephone", "TELEPHONE"),
+    "status": ("Statut", "STATUT", "Etat", "\u00c9tat", "ETAT"),
+    "text": ("R\u00e9ponse", "Reponse", "REPONSE"),
+    "occurred_at": ("Date", "DATE"),
+}
+"""Of a campaign's report, the zip with a CSV that `rapportCampagne` gives. No source names its columns: assumed."""
+
 
 class ISendProOptions(MappedOptions):
     DEFAULT_FIELDS: ClassVar[Mapping[str, Names]] = FIELDS
+    DEFAULT_COLUMNS: ClassVar[Mapping[str, Names]] = COLUMNS
     REFERENCE_MEANS_REPORT: ClassVar[bool] = True
     poll: ISendProPoll | None = Field(None, description="asks the vendor, instead of or beside waiting to be called")
 
@@ -49,7 +60,8 @@ ISENDPRO = Vendor(
     docs="https://www.isendpro.com/docs/",
     provenance="assumed",
     assumed="every name but `tracker`, the method, replies and STOPs; the meaning of status codes is not public and "
-    "left to options.statuses. Asked: the columns of the files, their first line and their zone (Europe/Paris)",
+    "left to options.statuses; the columns of exported files. Asked: the columns of the files, their first line and "
+    "their zone (Europe/Paris)",
     capabilities=("inbound", "reports", "opt_outs", "poll"),
     credentials={"keyid": Credential(help="to ask: the account's key", proves=False)},
     methods=("GET", "POST"),

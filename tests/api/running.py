@@ -17,7 +17,9 @@ from receiver.api.context import Context
 from receiver.delivery.handshake import Consent, NoConsent
 from receiver.delivery.recover import Jobs
 from receiver.egress import Guard
+from receiver.intake.apply import Reparse
 from receiver.intake.receive import Intake
+from receiver.storage.amend import Amender
 from receiver.storage.batch import Batch, Operation
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import Transaction
@@ -25,6 +27,7 @@ from receiver.storage.deliveries import Attempt, Finished, finish
 from receiver.storage.ids import Ids
 from receiver.storage.live import Live
 from receiver.storage.migrate import migrate
+from receiver.storage.owing import no_room
 from receiver.storage.record import Recorded, Recorder, Recording
 from receiver.storage.sqlite import SqliteDatabase
 from receiver.storage.subscriptions import Subscription
@@ -173,6 +176,8 @@ def _built(database: SqliteDatabase, batch: Batch, given: Mapping[str, Any]) -> 
 
     ids = Ids(clock, lambda size: next(seeds).to_bytes(size, "big"))
 
+    recorder = Recorder(catalog, ids, clock, lambda _, *, urgent: 1000)
+
     async def ping(subscription: Subscription) -> Attempt:
         pinged.append(subscription)
         return an_attempt()
@@ -182,11 +187,11 @@ def _built(database: SqliteDatabase, batch: Batch, given: Mapping[str, Any]) -> 
         entropy=lambda size: next(seeds).to_bytes(size, "big"), public_url=PUBLIC_URL, public_url_is_default=False,
         admin_key=ADMIN_KEY, guard=Guard(), ping=ping, wake=woken.append, causes=lambda: causes,
         ask_consent=consents.ask, jobs_woken=partial(rung.append, "job"),
+        record_once=lambda item: batch.submit(importing, item),
     )  # fmt: skip
     context = replace(context, **given)
-    recording: Operation[Recording, Recorded] = Operation(
-        Recorder(catalog, ids, clock, lambda _, *, urgent: 1000).record, recorded.extend
-    )
+    recording: Operation[Recording, Recorded] = Operation(recorder.record, recorded.extend)
+    importing: Operation[Recording, Recorded] = Operation(recorder.record_once, recorded.extend)
     intake = Intake(
         doors=catalog, record=lambda item: batch.submit(recording, item), new_id=ids.new, clock=clock,
         count=lambda name, /, **labels: None, refused=lambda source_id, reason: None, public_url=PUBLIC_URL,
@@ -198,7 +203,13 @@ def _built(database: SqliteDatabase, batch: Batch, given: Mapping[str, Any]) -> 
         base_url="http://localhost",
         headers={"authorization": f"Bearer {ADMIN_KEY}"},
     )
-    jobs = Jobs(batch=batch, catalog=catalog, ids=ids, clock=clock, wake_lane=woken.append)
+    reparse = Reparse(
+        catalog=catalog, amender=Amender(catalog, ids, no_room), ids=ids, public_url=PUBLIC_URL,
+        held=partial(rung.append, "part"),
+    )  # fmt: skip
+    jobs = Jobs(
+        batch=batch, catalog=catalog, ids=ids, clock=clock, wake_lane=woken.append, others={"reparse": reparse.step}
+    )
     return Api(app, client, context, intake, database, recorded, pinged, consents, jobs, rung, woken, causes)
 
 
