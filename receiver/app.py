@@ -36,6 +36,7 @@ from receiver.intake.receive import Intake
 from receiver.intake.reconcile import Reconciler
 from receiver.observe import Counters, Health, log
 from receiver.settings import Settings
+from receiver.sms.consent import Change
 from receiver.sms.timestamps import SECOND
 from receiver.storage import events, keys, sources
 from receiver.storage.amend import Amender
@@ -45,12 +46,13 @@ from receiver.storage.catalog import Catalog
 from receiver.storage.database import Broken, CannotStart, StorageError, Unavailable
 from receiver.storage.deliveries import Attempt
 from receiver.storage.ids import Ids
+from receiver.storage.indexer import Indexer
 from receiver.storage.keys import Key
 from receiver.storage.live import Live
 from receiver.storage.migrate import migrate, pending
-from receiver.storage.owing import no_room
+from receiver.storage.owing import Outgoing, no_room
 from receiver.storage.ownership import Ownership
-from receiver.storage.record import Recorded, Recorder, Recording
+from receiver.storage.record import Consented, Recorded, Recorder, Recording
 from receiver.storage.sqlite import SqliteDatabase
 from receiver.storage.subscriptions import Subscription
 from receiver.storage.watch import Limits, watch
@@ -203,10 +205,12 @@ class App:
             batch=self.batch,
             amender=Amender(self.catalog, self.ids, lanes.room),
             clock=world.clock,
-            hand_over=self.dispatcher.hand_over,
+            hand_over=self._hand_over,
         )
         self._recording: Operation[Recording, Recorded] = Operation(recorder.record, self._recorded, _held)
         self._importing: Operation[Recording, Recorded] = Operation(recorder.record_once, self._recorded, _held)
+        self._consenting: Operation[Sequence[Change], Consented] = Operation(recorder.change_consents, self._recorded)
+        self.indexer = Indexer(database, self.batch)
         self.jobs = Jobs(
             batch=self.batch,
             catalog=self.catalog,
@@ -214,6 +218,7 @@ class App:
             clock=world.clock,
             wake_lane=self.dispatcher.wake,
             others={"reparse": self._reparse().step},
+            stepped=self.indexer.wake,
         )
         self._intake = Intake(
             doors=self.catalog,
@@ -280,12 +285,20 @@ class App:
             reread=self._read_again,
             live=self.live,
             record_once=partial(self.batch.submit, self._importing),
+            consent=self._consent,
             causes=self.health.causes,
             failed=self.throttle.failed,
         )
 
-    def _recorded(self, committed: Sequence[Recorded]) -> None:
-        self.dispatcher.hand_over([item.outgoing for item in committed])
+    def _recorded(self, committed: Sequence[Recorded] | Sequence[Consented]) -> None:
+        self._hand_over([item.outgoing for item in committed])
+
+    def _hand_over(self, committed: Sequence[Outgoing]) -> None:
+        self.dispatcher.hand_over(committed)
+        self.indexer.wake()
+
+    async def _consent(self, wish: Sequence[Change]) -> int:
+        return (await self.batch.submit(self._consenting, wish)).changed
 
     def _answered(self, committed: Sequence[Recorded | None]) -> None:
         self._recorded([item for item in committed if item is not None])
@@ -319,8 +332,8 @@ class App:
         running = [asyncio.create_task(self._commit())]
         asking: list[asyncio.Task[None]] = []
         if dispatch:
-            running += [asyncio.create_task(self._send()), asyncio.create_task(self.jobs.run())]
-            running += [asyncio.create_task(self.assembler.run())]
+            works = (self._send(), self.jobs.run(), self.assembler.run(), self._index())
+            running += [asyncio.create_task(work) for work in works]
             asking = [asyncio.create_task(self.poller.run()), asyncio.create_task(self.reconciler.run())]
         watching = asyncio.create_task(watch(self.batch, self.health, self.limits, self._give_up))
         try:
@@ -328,6 +341,7 @@ class App:
         finally:
             self.live.close()
             await _cancelled(asking)
+            self.indexer.stop()
             await self.jobs.stop()
             await self.assembler.stop()
             await self.dispatcher.stop(DRAIN_SECONDS)
@@ -361,6 +375,12 @@ class App:
                 return
             else:
                 return
+
+    async def _index(self) -> None:
+        try:
+            await self.indexer.run()
+        except Exception as error:  # noqa: BLE001 — searches go on without, what is not indexed is looked into
+            log("index.failed", level="error", exc=error)
 
     async def _make_first_key(self) -> None:
         if self.settings.api_key is not None:

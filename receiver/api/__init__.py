@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from receiver.api import (
     asked,
+    batches,
     consumers,
     deliveries,
     events,
@@ -17,6 +18,8 @@ from receiver.api import (
     imports,
     jobs,
     keys,
+    messages,
+    opt_outs,
     receipts,
     reparse,
     sources,
@@ -40,6 +43,9 @@ OPERATIONS: Operations = (
     *export.OPERATIONS,  # nor `export`
     *events.OPERATIONS,
     *consumers.OPERATIONS,
+    *messages.OPERATIONS,
+    *batches.OPERATIONS,
+    *opt_outs.OPERATIONS,
     *deliveries.OPERATIONS,
     *reparse.OPERATIONS,  # before the receipts: none of those is called `reparse`
     *receipts.OPERATIONS,

@@ -22,6 +22,7 @@ from receiver.sms.matching import Filter, compile_matcher
 from receiver.storage import consumers, events, windows
 from receiver.storage.consumers import Consumer as Row
 from receiver.storage.database import Reader, Transaction, Unavailable
+from receiver.storage.leading import WINDOW
 
 MOST = 1_000
 LONGEST_WAIT = 30
@@ -228,7 +229,7 @@ async def _position(reader: Reader, row: Row, cursor: str) -> int:
 
 async def _pass_over(context: Context, row: Row, found: Found) -> None:
     """Where nothing that it wants came for long, the next call need not look through all of that again."""
-    if found.reached - row.position < events.WINDOW:
+    if found.reached - row.position < WINDOW:
         return
     with suppress(Unavailable):  # it would only save time
         await context.write(lambda transaction: consumers.pass_over(transaction, row, found.reached))

@@ -7,6 +7,7 @@ from typing import TypeVar
 from receiver.api.problem import Problem
 from receiver.delivery.handshake import Consent, NoConsent
 from receiver.egress import Guard
+from receiver.sms.consent import Change
 from receiver.storage.batch import Batch
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import Database, Transaction
@@ -37,6 +38,7 @@ class Context:
     record_once commits what may have been recorded before, such as a row of a file
     causes      why this process is not ready; empty when it is
     ask_woken   told of a source whose vendor is to be asked for something more
+    consent     changes the opt-out list as one wish, and says how many of its lines are others now
     failed      told of a peer without a valid key; for how many seconds it is told no more than 429, 0 for none
     """
 
@@ -56,6 +58,7 @@ class Context:
     ask_consent: Callable[[Subscription], Awaitable[Consent | NoConsent]]
     jobs_woken: Callable[[], None]
     record_once: Callable[[Recording], Awaitable[Recorded]]
+    consent: Callable[[Sequence[Change]], Awaitable[int]]
     ask_woken: Callable[[str], None] = lambda _source_id: None
     reread: Callable[[], None] = lambda: None
     failed: Callable[[str], float] = unlimited

@@ -7,20 +7,20 @@ from pydantic import AfterValidator, Field, RootModel
 
 from receiver.api import deliveries
 from receiver.api.context import Context
-from receiver.api.cursor import Turned, decode, is_id, turn
+from receiver.api.cursor import Turned, is_id, place, turn
 from receiver.api.deliveries import DeliveryPage
-from receiver.api.inputs import Address, Input, Moment, Nothing, Paged, Word
+from receiver.api.inputs import Address, Input, Moment, Nothing, Paged, Text, Word
 from receiver.api.operation import Answer, Call, Operation, Operations
 from receiver.api.problem import Problem
 from receiver.api.shapes import Page
 from receiver.sms.events import STATUSES, TYPES, Event
 from receiver.sms.matching import valid_type_pattern
+from receiver.sms.words import query as words_of
 from receiver.storage import events
 from receiver.storage.database import Reader
 
 FORWARD = "events.asc"
 """The kind of a cursor that goes on towards newer events."""
-_SEQ_DIGITS = 18
 
 
 def type_pattern(pattern: str) -> str:
@@ -36,6 +36,22 @@ def _status(word: str) -> str:
     return word
 
 
+def _words(text: str) -> str:
+    if not words_of(text):
+        raise ValueError("has no word to look for")
+    return text
+
+
+Words = Annotated[
+    Text,
+    AfterValidator(_words),
+    Field(
+        max_length=512,
+        examples=["invoice", "caf*"],
+        description="words that must all be in the text of a message, in any order; case and diacritics do not count; "
+        "`*` behind one makes it the beginning of a word",
+    ),
+]
 TypePattern = Annotated[Word, AfterValidator(type_pattern), Field(examples=["message.*", *TYPES])]
 Status = Annotated[str, AfterValidator(_status), Field(json_schema_extra={"enum": list(STATUSES)})]
 
@@ -54,9 +70,12 @@ class EventFilters(Input):
     status: Status | None = None
     since: Moment | None = Field(None, description="accepted at this time or later")
     until: Moment | None = Field(None, description="accepted before this time")
+    q: Words | None = None
 
 
 class EventQuery(EventFilters, Paged):
+    """All that are given must hold. A page may have fewer rows than asked for, even none, while `next` leads on."""
+
     order: Literal["asc", "desc"] = Field("asc", description="`asc` is oldest first, by acceptance")
 
 
@@ -73,10 +92,10 @@ async def listed(context: Context, call: Call[EventQuery, Nothing]) -> Answer:
     kind = f"events.{query.order}"
     async with context.database.reading() as reader:
         after = None if query.after is None else await position(reader, query.after, kind)
-        found = await events.page(
+        seen = await events.look(
             reader, wanted(query), after=after, limit=query.limit + 1, newest_first=query.order == "desc"
         )
-    page = turn(query, kind, found, lambda row: str(row.seq))
+    page = turn(query, kind, seen.rows, lambda row: str(row.seq), upto=seen.upto)
     return Answer(body=_joined(page), next=page.next)
 
 
@@ -103,12 +122,7 @@ async def position(reader: Reader, after: str, kind: str = FORWARD) -> int | Non
         if found is None:
             raise Problem("bad_cursor")
         return found
-    place = decode(kind, after)
-    if not place:
-        return None
-    if not (place.isascii() and place.isdigit() and len(place) <= _SEQ_DIGITS):
-        raise Problem("bad_cursor")
-    return int(place)
+    return place(kind, after)
 
 
 def wanted(query: EventFilters) -> events.Wanted:
@@ -124,6 +138,7 @@ def wanted(query: EventFilters) -> events.Wanted:
         status=query.status,
         since=query.since,
         until=query.until,
+        words=words_of(query.q or ""),
     )
 
 

@@ -36,6 +36,12 @@ class Nothing(Input):
     """No parameters, or an empty body."""
 
 
+class Upload(Input):
+    """A body that is no JSON, as it came."""
+
+    content: bytes
+
+
 Model = TypeVar("Model", bound=Input)
 
 
@@ -44,6 +50,12 @@ def integer(value: object) -> object:
     if isinstance(value, str) and not _INTEGER.fullmatch(value):
         raise ValueError("must be a whole number")
     return value
+
+
+def _flag(value: object) -> object:
+    if value not in ("true", "false"):
+        raise ValueError("must be `true` or `false`")
+    return value == "true"
 
 
 def _moment(value: object) -> int:
@@ -70,6 +82,9 @@ Address = Annotated[
     AfterValidator(_address),
     Field(examples=["+447700900123", "+4477*"], description="exact, or a prefix with `*` at its end"),
 ]
+Number = Annotated[Word, AfterValidator(_address)]
+"""An address that is meant exactly."""
+Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"type": "boolean"})]
 Moment = Annotated[
     int,
     BeforeValidator(_moment),

@@ -97,7 +97,7 @@ def _schemas(operations: Operations) -> _Schemas:
     wanted[ProblemDetails, "serialization"] = None
     for operation in operations:
         wanted |= dict.fromkeys((item, "serialization") for item in operation.answers.values() if item is not None)
-        if operation.takes_body:
+        if operation.takes_body and operation.takes == JSON:
             wanted[operation.body, "validation"] = None
     places, found = models_json_schema(list(wanted), ref_template=_REF)
     components = found["$defs"]
@@ -126,9 +126,14 @@ def _operation(operation: Operation[Any, Any], schemas: _Schemas) -> Schema:
     if operation.takes_body and operation.body is not Nothing:
         described["requestBody"] = {
             "required": any(field.is_required() for field in operation.body.model_fields.values()),
-            "content": {JSON: {"schema": schemas.of(operation.body, "validation")}},
+            "content": {operation.takes: _taken(operation, schemas)},
         }
     return described
+
+
+def _taken(operation: Operation[Any, Any], schemas: _Schemas) -> Schema:
+    """Of what is no JSON any bytes will do, so that there is no schema of it."""
+    return {"schema": schemas.of(operation.body, "validation")} if operation.takes == JSON else {}
 
 
 def _path_parameters(path: str) -> Iterable[Schema]:

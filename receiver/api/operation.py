@@ -21,9 +21,10 @@ from receiver.storage.database import StorageError
 
 Query = TypeVar("Query", bound=Input)
 Body = TypeVar("Body", bound=Input)
-Method = Literal["GET", "POST", "PATCH", "DELETE"]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 JSON = "application/json"
+CSV = "text/csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +60,9 @@ class Answer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation(Generic[Query, Body]):
-    """`answers` has a model for each status, None for no content; `streams` the types of bodies that are no JSON.
-    `headers` are those that it reads, and what each is for. `problems` are those that do not follow from the rest;
-    `problem_codes` are all of them.
+    """`answers` has a model for each status, None for no content; `streams` the types of bodies that are no JSON;
+    `takes` that of the body that it takes: what is not JSON is taken as an Upload. `headers` are those that it reads,
+    and what each is for. `problems` are those that do not follow from the rest; `problem_codes` are all of them.
     """
 
     method: Method
@@ -74,11 +75,12 @@ class Operation(Generic[Query, Body]):
     body: type[Body] = Nothing  # type: ignore[assignment]  # a default cannot be generic
     problems: Sequence[Code] = ()
     streams: Sequence[str] = ()
+    takes: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def takes_body(self) -> bool:
-        return self.method in ("POST", "PATCH")
+        return self.method in ("POST", "PUT", "PATCH")
 
     @property
     def problem_codes(self) -> Sequence[Code]:
@@ -110,7 +112,8 @@ class Operation(Generic[Query, Body]):
             return parse_body(b"", self.body)
         if "idempotency-key" in request.headers:
             raise invalid("", "Idempotency-Key is not supported yet")
-        return parse_body(await read_body(request), self.body)
+        body = await read_body(request)
+        return parse_body(body, self.body) if self.takes == JSON else self.body.model_validate({"content": body})
 
 
 Operations = Sequence[Operation[Any, Any]]

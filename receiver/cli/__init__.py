@@ -20,6 +20,8 @@ from receiver.cli.export import campaign
 from receiver.cli.jobs import jobs, replay
 from receiver.cli.keys import keys
 from receiver.cli.local import demo, migrate, serve, settings
+from receiver.cli.messages import messages
+from receiver.cli.optouts import optouts
 from receiver.cli.reparse import reparse
 from receiver.cli.sources import source
 from receiver.cli.subscriptions import subscription
@@ -39,7 +41,9 @@ COMMANDS = (
     listen,
     consumer,
     campaign,
+    messages,
     deliveries,
+    optouts,
     replay,
     reparse,
     bring_in,

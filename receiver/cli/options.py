@@ -44,6 +44,7 @@ _filters = (
     click.option("--status"),
     click.option("--since", metavar="TIME", help="Accepted then or later, such as 2026-11-20T14:47:03Z."),
     click.option("--until", metavar="TIME", help="Accepted before then."),
+    click.option("-q", "q", metavar="WORDS", help="Words of a text, all of them; * behind one: its beginning."),
 )
 
 

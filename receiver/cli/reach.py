@@ -63,9 +63,13 @@ class Reach:
         """The JSON of a GET. Raises Failure."""
         return self._asked("GET", path, query=query, changes=False)
 
-    def change(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def change(self, method: str, path: str, body: Mapping[str, Any] | None = None, query: Query = ()) -> Any:
         """The JSON of the answer, None where there is none. Raises Failure."""
-        return self._asked(method, path, body=body, changes=True)
+        return self._asked(method, path, query=query, body=body, changes=True)
+
+    def upload(self, path: str, content: bytes, kind: str, query: Query = ()) -> Any:
+        """The JSON of the answer to a POST of something that is no JSON. Raises Failure."""
+        return self._asked("POST", path, query=query, content=content, kind=kind, changes=True)
 
     def change_each(
         self, method: str, path: str, bodies: Iterable[Mapping[str, Any]], done: Callable[[Any], None]
@@ -108,11 +112,16 @@ class Reach:
             yield answer
 
     def _asked(
-        self, method: str, path: str, *, query: Query = (), body: Mapping[str, Any] | None = None, changes: bool
-    ) -> Any:
+        self, method: str, path: str, *, query: Query = (), body: Mapping[str, Any] | None = None,
+        content: bytes | None = None, kind: str | None = None, changes: bool,
+    ) -> Any:  # fmt: skip
+        headers = {"content-type": kind} if kind else {}
+
         async def ask() -> httpx2.Response:
             async with self._client(changes=changes) as client:
-                return await client.request(method, path, params=list(query), json=body)
+                return await client.request(
+                    method, path, params=list(query), json=body, content=content, headers=headers
+                )
 
         with told():
             response = asyncio.run(ask())

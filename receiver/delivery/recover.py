@@ -29,12 +29,13 @@ class Jobs:
     window      how much one step looks at
     pause       seconds to wait when the database does not answer
     others      the steps of other kinds of jobs
+    stepped     told of each step that was committed
     """
 
     def __init__(
         self, *, batch: Batch, catalog: Catalog, ids: Ids, clock: Callable[[], int], wake_lane: Callable[[str], None],
         window: int = WINDOW, pause: float = 1.0,
-        others: Mapping[Kind, TakeStep] = MappingProxyType({}),
+        others: Mapping[Kind, TakeStep] = MappingProxyType({}), stepped: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self._batch = batch
         self._catalog = catalog
@@ -44,6 +45,7 @@ class Jobs:
         self._window = window
         self._pause = pause
         self._others = others
+        self._stepped = stepped
         self._last = ""
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -112,6 +114,7 @@ class Jobs:
 
     def _follow(self, job_id: str, step: Step) -> None:
         """After COMMIT."""
+        self._stepped()
         for subscription_id in step.touched:
             self._wake_lane(subscription_id)
         if step.state != "running":

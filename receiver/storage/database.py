@@ -9,6 +9,8 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, LiteralString, Protocol
 
+from receiver.storage.text_index import TextIndex
+
 Row = tuple[Any, ...]
 Values = Sequence[Any]
 
@@ -37,6 +39,11 @@ class Soon:
 
 
 class Reader(Protocol):
+    @property
+    def texts(self) -> TextIndex:
+        """How this engine searches the words of texts."""
+        ...
+
     async def fetch(self, sql: LiteralString, *values: Any) -> Sequence[Row]:
         """All rows of one statement. Raises Unavailable, Broken."""
         ...

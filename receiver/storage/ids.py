@@ -48,9 +48,9 @@ class Ids:
         self._prefix = _text(millisecond, 10) + _text(int.from_bytes(self._entropy(8), "big") >> 4, 12)
 
 
-def earliest(kind: str, moment: int) -> str:
-    """What every id sorts behind that was made at that time (unix microseconds) or later."""
-    return f"{kind}_{_text(max(moment, 0) // 1000, 10)}"
+def earliest(kind: str, micros: int) -> str:
+    """What no id of that kind is below that was made at that time or later."""
+    return f"{kind}_{_text(max(micros, 0) // 1000, 10)}"
 
 
 def _text(number: int, width: int) -> str:

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import aiosqlite
 
-from receiver.storage import writer
+from receiver.storage import text_index, writer
 from receiver.storage.apart import Apart
 from receiver.storage.database import Broken, CannotStart, Row, Soon, StorageError, Unavailable, Values
 from receiver.storage.ownership import APPLICATION_ID, check_file, check_log
@@ -161,6 +161,7 @@ class _Connection:
     """
 
     __slots__ = ("_asked", "_connection", "_due")
+    texts = text_index.SQLITE
 
     def __init__(self, connection: Line, begin: LiteralString) -> None:
         self._connection = connection

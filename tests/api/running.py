@@ -19,6 +19,7 @@ from receiver.delivery.recover import Jobs
 from receiver.egress import Guard
 from receiver.intake.apply import Reparse
 from receiver.intake.receive import Intake
+from receiver.sms.consent import Change
 from receiver.storage.amend import Amender
 from receiver.storage.batch import Batch, Operation
 from receiver.storage.catalog import Catalog
@@ -28,7 +29,7 @@ from receiver.storage.ids import Ids
 from receiver.storage.live import Live
 from receiver.storage.migrate import migrate
 from receiver.storage.owing import no_room
-from receiver.storage.record import Recorded, Recorder, Recording
+from receiver.storage.record import Consented, Recorded, Recorder, Recording
 from receiver.storage.sqlite import SqliteDatabase
 from receiver.storage.subscriptions import Subscription
 
@@ -176,17 +177,21 @@ def _built(database: SqliteDatabase, batch: Batch, given: Mapping[str, Any]) -> 
 
     ids = Ids(clock, lambda size: next(seeds).to_bytes(size, "big"))
 
-    recorder = Recorder(catalog, ids, clock, lambda _, *, urgent: 1000)
-
     async def ping(subscription: Subscription) -> Attempt:
         pinged.append(subscription)
         return an_attempt()
+
+    recorder = Recorder(catalog, ids, clock, lambda _, *, urgent: 1000)
+    consenting: Operation[Sequence[Change], Consented] = Operation(recorder.change_consents)
+
+    async def consent(wish: Sequence[Change]) -> int:
+        return (await batch.submit(consenting, wish)).changed
 
     context = Context(
         database=database, batch=batch, catalog=catalog, ids=ids, clock=clock,
         entropy=lambda size: next(seeds).to_bytes(size, "big"), public_url=PUBLIC_URL, public_url_is_default=False,
         admin_key=ADMIN_KEY, guard=Guard(), ping=ping, wake=woken.append, causes=lambda: causes,
-        ask_consent=consents.ask, jobs_woken=partial(rung.append, "job"),
+        ask_consent=consents.ask, jobs_woken=partial(rung.append, "job"), consent=consent,
         record_once=lambda item: batch.submit(importing, item),
     )  # fmt: skip
     context = replace(context, **given)

@@ -11,6 +11,7 @@ import pytest
 from receiver.storage import sources, subscriptions
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import CannotStart, Unavailable
+from receiver.storage.text_index import SQLITE
 from receiver.vendors import contract
 from tests.storage.making import MOMENT, a_source, a_subscription, saved
 from tests.storage.opening import opened
@@ -138,6 +139,8 @@ async def test_a_clock_that_goes_back_hides_no_change(tmp_path: Path):
 
 class Slow:
     """A reader that is held up once it has seen the version."""
+
+    texts = SQLITE
 
     def __init__(self, reader: Any, go_on: asyncio.Event) -> None:
         self._reader, self._go_on = reader, go_on

@@ -12,6 +12,7 @@ from tests.storage.opening import change, fetch, opened
 # Of what is released not a character changes: a correction is a new file, with its own line here.
 HASHES = {
     "0001_begin": "57cc41516238661f151e40ac8c3bc2b9d63de15ef30ea0155f23cb1c705592ca",
+    "0002_read": "48330d07bf4b113690f3a8250f0cca82eed5c261ddacfdad8659c5fde3f97637",
     "0003_consumers": "1b1f0d66995b9aaf49a2a00ae914c13c1a26ff35f831129334fd8100a3264fed",
     "0004_corrections": "d9077ebc1119d142252b7abf0bde97f6c2d34a112000dfc86609218b57cc447e",
     "0005_polls": "5a1e965e3097f6301ddc212813f37546a14647955c3fb55894364755372b342a",

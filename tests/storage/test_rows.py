@@ -10,7 +10,9 @@ import pytest
 from receiver.storage import events, keys, sources, subscriptions
 from receiver.storage.events import Wanted
 from receiver.storage.keys import Key
+from receiver.storage.leading import MANY
 from receiver.storage.subscriptions import Secret
+from receiver.storage.text_index import SQLITE
 from receiver.vendors import VENDORS
 from tests.storage.making import MOMENT, a_source, a_subscription, saved
 from tests.storage.opening import fetch, opened
@@ -166,7 +168,7 @@ async def test_a_page_of_the_log_holds_what_is_asked_for_in_its_order(
 ):
     async with opened(tmp_path) as database:
         await logged(database)
-        for newest_first, many in product((False, True), (0, 2, events.MANY)):  # whichever index leads, if any
+        for newest_first, many in product((False, True), (0, 2, MANY)):  # whichever index leads, if any
             page = await read(
                 database, events.page, Wanted(**wanted), after=None, limit=10, newest_first=newest_first, many=many
             )
@@ -188,6 +190,8 @@ async def test_the_filter_with_the_fewest_events_leads(tmp_path: Path):
         async with database.reading() as reader:
 
             class Watched:
+                texts = SQLITE
+
                 async def fetch(self, sql: Any, *values: Any) -> Any:
                     seen.append((sql, values))
                     return await reader.fetch(sql, *values)
