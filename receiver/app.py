@@ -9,7 +9,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -41,6 +41,7 @@ from receiver.storage.deliveries import Attempt
 from receiver.storage.ids import Ids
 from receiver.storage.indexer import Indexer
 from receiver.storage.keys import Key
+from receiver.storage.live import Live
 from receiver.storage.migrate import migrate, pending
 from receiver.storage.ownership import Ownership
 from receiver.storage.record import Consented, Recorded, Recorder, Recording
@@ -103,20 +104,30 @@ class App:
         """A vendor's request that came in one piece, past ASGI; False when it must be called with it."""
         return self._intake.straight(whole, answered)
 
+    def end_streams(self) -> None:
+        """What would go on for ever ends now, so that a server that stops has not to wait for it."""
+        self.live.close()
+
     async def owner(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["receiver.owner"] = True
         await self(scope, receive, send)
 
+    @property
+    def attempts_at_most(self) -> int:
+        """Under way at once: one for each lane with nothing under way goes beyond the places, up to twice as many."""
+        return _attempts_at_most(self.settings)
+
     @asynccontextmanager
-    async def lifespan(self, *, dispatch: bool = True) -> AsyncIterator[Self]:
+    async def lifespan(self, *, dispatch: bool = True, apart: bool = False) -> AsyncIterator[Self]:
         """Raises CannotStart, with nothing changed, when the database is not ours to open.
 
         Without `dispatch` no delivery is sent and no first key is made: for a command that changes one thing and ends.
+        With `apart` a process of its own writes: quicker under load, and slower to start.
         """
         async with AsyncExitStack() as stack:
             settings = self.settings
-            stack.enter_context(Ownership(settings.database_path, settings.lock_wait))
-            database = await SqliteDatabase.open(settings.database_path)
+            lock = stack.enter_context(Ownership(settings.database_path, settings.lock_wait))
+            database = await SqliteDatabase.open(settings.database_path, apart=lock.descriptor if apart else None)
             stack.push_async_callback(database.close)
             stack.push_async_callback(self.transport.aclose)
             with _making_ready(settings.database_path):
@@ -144,12 +155,14 @@ class App:
                     raise CannotStart(f"{self.settings.database_path}: the schema is behind this version; migrate it")
             self._build(database)
             self.batch.close()
+            self.live.still = True
             yield self
 
     def _build(self, database: SqliteDatabase) -> None:
         settings, world = self.settings, self.world
         self.database = database
-        self.batch = Batch(database, patience=self.limits.late)
+        self.live = Live()
+        self.batch = Batch(database, patience=self.limits.late, committed=self.live.told, undone=self._read_again)
         pace = Pace(
             schedule=settings.retry_schedule,
             timeout=settings.delivery_timeout,
@@ -208,6 +221,8 @@ class App:
             wake=self.dispatcher.wake,
             ask_consent=self._ask_consent,
             jobs_woken=self.jobs.wake,
+            reread=self._read_again,
+            live=self.live,
             consent=self._consent,
             causes=self.health.causes,
             failed=self.throttle.failed,
@@ -246,15 +261,17 @@ class App:
         running = [asyncio.create_task(self._commit())]
         if dispatch:
             running += [asyncio.create_task(work) for work in (self._send(), self.jobs.run(), self._index())]
-        watching = asyncio.create_task(watch(self.batch, self.health, self.limits, self.failed.set))
+        watching = asyncio.create_task(watch(self.batch, self.health, self.limits, self._give_up))
         try:
             yield
         finally:
+            self.live.close()
             self.indexer.stop()
             await self.jobs.stop()
             await self.dispatcher.stop(DRAIN_SECONDS)
             self.batch.close()
-            await asyncio.gather(*running, *self._minor, return_exceptions=True)
+            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.gather(*self._minor, return_exceptions=True)
             watching.cancel()
 
     async def _commit(self) -> None:
@@ -264,6 +281,10 @@ class App:
             log("database.broken", level="error", exc=error)
             self.health.fail("database")
             self.failed.set()
+
+    def _give_up(self) -> None:
+        self.failed.set()
+        self.database.abandon()
 
     async def _send(self) -> None:
         while True:
@@ -302,7 +323,21 @@ class App:
         if abs(now - self._refusals.get(source_id, 0)) < SECOND:
             return
         self._refusals[source_id] = now
-        task = asyncio.get_running_loop().create_task(self._noted(source_id, reason, now))
+        self._besides(self._noted(source_id, reason, now))
+
+    def _read_again(self) -> None:
+        """The catalog may have read changes that were rolled back, or lack some that nobody waited for."""
+        self._besides(self._reread())
+
+    async def _reread(self) -> None:
+        try:
+            async with self.database.reading() as reader:
+                await self.catalog.refresh(reader)
+        except StorageError as error:  # the next transaction reads it
+            log("catalog.not_read", level="warning", exc=error)
+
+    def _besides(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._minor.add(task)
         task.add_done_callback(self._minor.discard)
 
@@ -338,6 +373,10 @@ def _transport(settings: Settings) -> Transport:
     return Transport(
         Guard(settings.egress_allow),
         deadline=None,  # `post` has one
-        connections=2 * settings.delivery_concurrency,  # those that hang leave room for one of every other lane
-        connections_per_host=settings.delivery_concurrency,
+        connections=_attempts_at_most(settings),
+        connections_per_host=_attempts_at_most(settings),  # many subscriptions may lie at one; lanes have limits
     )
+
+
+def _attempts_at_most(settings: Settings) -> int:
+    return 2 * settings.delivery_concurrency

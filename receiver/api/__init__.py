@@ -9,8 +9,10 @@ from starlette.routing import Route
 
 from receiver.api import (
     batches,
+    consumers,
     deliveries,
     events,
+    export,
     health,
     jobs,
     keys,
@@ -18,6 +20,7 @@ from receiver.api import (
     opt_outs,
     receipts,
     sources,
+    stream,
     subscriptions,
     vendors,
 )
@@ -31,7 +34,10 @@ OPERATIONS: Operations = (
     *sources.OPERATIONS,
     *subscriptions.OPERATIONS,
     *jobs.OPERATIONS,  # before the events: none of those is called `replay`
+    *stream.OPERATIONS,  # nor `stream`
+    *export.OPERATIONS,  # nor `export`
     *events.OPERATIONS,
+    *consumers.OPERATIONS,
     *messages.OPERATIONS,
     *batches.OPERATIONS,
     *opt_outs.OPERATIONS,

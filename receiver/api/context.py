@@ -13,6 +13,7 @@ from receiver.storage.catalog import Catalog
 from receiver.storage.database import Database, Transaction
 from receiver.storage.deliveries import Attempt
 from receiver.storage.ids import Ids
+from receiver.storage.live import Live
 from receiver.storage.subscriptions import Subscription
 from receiver.throttle import unlimited
 from receiver.vendors import VENDORS
@@ -30,7 +31,9 @@ class Context:
     ping        sends one test.ping now and returns the attempt
     wake        told of a subscription that has deliveries due in store
     ask_consent asks a subscription's URL whether deliveries are welcome, with its headers and at its rate
+    live        who reads along the log, and is woken by commits
     jobs_woken  told of a job that was just asked for
+    reread      has the catalog read again in a while
     causes      why this process is not ready; empty when it is
     consent     changes the opt-out list as one wish, and says how many of its lines are others now
     failed      told of a peer without a valid key; for how many seconds it is told no more than 429, 0 for none
@@ -52,12 +55,18 @@ class Context:
     ask_consent: Callable[[Subscription], Awaitable[Consent | NoConsent]]
     jobs_woken: Callable[[], None]
     consent: Callable[[Sequence[Change]], Awaitable[int]]
+    reread: Callable[[], None] = lambda: None
     failed: Callable[[str], float] = unlimited
+    live: Live = field(default_factory=Live)
     vendors: Mapping[str, Vendor] = field(default_factory=lambda: VENDORS)
 
-    async def write(self, change: Callable[[Transaction], Awaitable[Result]]) -> Result:
+    async def write(
+        self, change: Callable[[Transaction], Awaitable[Result]], told: Callable[[Result], None] = lambda _: None
+    ) -> Result:
         """The result of `change`, committed. A Problem must be raised before anything is written: it is handed over
         as a value, so that the transaction, which others share, goes on.
+
+        `told` is told of the result too, even when nobody waits for it any more: see `Batch.write`.
         """
 
         async def guarded(transaction: Transaction) -> Result | Problem:
@@ -66,14 +75,27 @@ class Context:
             except Problem as problem:
                 return problem
 
-        result = await self.batch.write(guarded)
+        def committed(result: Result | Problem) -> None:
+            if not isinstance(result, Problem):
+                told(result)
+
+        result = await self.batch.write(guarded, committed)
         if isinstance(result, Problem):
             raise result
         return result
 
-    async def reconfigure(self, change: Callable[[Transaction], Awaitable[Result]]) -> Result:
-        """`write` for sources and subscriptions: answered when the rest of the process knows of it."""
-        result = await self.write(change)
+    async def reconfigure(
+        self, change: Callable[[Transaction], Awaitable[Result]], told: Callable[[Result], None] = lambda _: None
+    ) -> Result:
+        """`write` for sources and subscriptions: answered when the rest of the process knows of it, which it will when
+        nobody waits for the answer too.
+        """
+
+        def committed(result: Result) -> None:
+            told(result)
+            self.reread()
+
+        result = await self.write(change, committed)
         async with self.database.reading() as reader:
             await self.catalog.refresh(reader)
         return result

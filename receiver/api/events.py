@@ -9,7 +9,7 @@ from receiver.api import deliveries
 from receiver.api.context import Context
 from receiver.api.cursor import Turned, is_id, place, turn
 from receiver.api.deliveries import DeliveryPage
-from receiver.api.inputs import Address, Moment, Nothing, Paged, Text, Word
+from receiver.api.inputs import Address, Input, Moment, Nothing, Paged, Text, Word
 from receiver.api.operation import Answer, Call, Operation, Operations
 from receiver.api.problem import Problem
 from receiver.api.shapes import Page
@@ -18,6 +18,9 @@ from receiver.sms.matching import valid_type_pattern
 from receiver.sms.words import query as words_of
 from receiver.storage import events
 from receiver.storage.database import Reader
+
+FORWARD = "events.asc"
+"""The kind of a cursor that goes on towards newer events."""
 
 
 def type_pattern(pattern: str) -> str:
@@ -53,8 +56,8 @@ TypePattern = Annotated[Word, AfterValidator(type_pattern), Field(examples=["mes
 Status = Annotated[str, AfterValidator(_status), Field(json_schema_extra={"enum": list(STATUSES)})]
 
 
-class EventQuery(Paged):
-    """All that are given must hold. A page may have fewer rows than asked for, even none, while `next` leads on."""
+class EventFilters(Input):
+    """All that are given must hold."""
 
     type: list[TypePattern] = Field([], max_length=100, description="given several times: any of them")
     vendor: Word | None = None
@@ -68,6 +71,11 @@ class EventQuery(Paged):
     since: Moment | None = Field(None, description="accepted at this time or later")
     until: Moment | None = Field(None, description="accepted before this time")
     q: Words | None = None
+
+
+class EventQuery(EventFilters, Paged):
+    """All that are given must hold. A page may have fewer rows than asked for, even none, while `next` leads on."""
+
     order: Literal["asc", "desc"] = Field("asc", description="`asc` is oldest first, by acceptance")
 
 
@@ -83,9 +91,9 @@ async def listed(context: Context, call: Call[EventQuery, Nothing]) -> Answer:
     query = call.query
     kind = f"events.{query.order}"
     async with context.database.reading() as reader:
-        after = await _position(reader, query, kind)
+        after = None if query.after is None else await position(reader, query.after, kind)
         seen = await events.look(
-            reader, _wanted(query), after=after, limit=query.limit + 1, newest_first=query.order == "desc"
+            reader, wanted(query), after=after, limit=query.limit + 1, newest_first=query.order == "desc"
         )
     page = turn(query, kind, seen.rows, lambda row: str(row.seq), upto=seen.upto)
     return Answer(body=_joined(page), next=page.next)
@@ -107,19 +115,17 @@ async def owed(context: Context, call: Call[Paged, Nothing]) -> Answer:
     return deliveries.answer_page(await deliveries.find(context, call.query, event=call.id))
 
 
-async def _position(reader: Reader, query: EventQuery, kind: str) -> int | None:
-    """Where in the log the page begins: behind a cursor or an event."""
-    if query.after is None:
-        return None
-    if is_id(query.after, "evt"):
-        found = await events.position(reader, query.after)
+async def position(reader: Reader, after: str, kind: str = FORWARD) -> int | None:
+    """Where in the log a cursor or an event is, None for the very start; raises Problem."""
+    if is_id(after, "evt"):
+        found = await events.position(reader, after)
         if found is None:
             raise Problem("bad_cursor")
         return found
-    return place(kind, query.after)
+    return place(kind, after)
 
 
-def _wanted(query: EventQuery) -> events.Wanted:
+def wanted(query: EventFilters) -> events.Wanted:
     return events.Wanted(
         types=query.type,
         vendor=query.vendor,

@@ -45,7 +45,8 @@ class Upload(Input):
 Model = TypeVar("Model", bound=Input)
 
 
-def _integer(value: object) -> object:
+def integer(value: object) -> object:
+    """A whole number of a query string, where every value is a text; raises ValueError."""
     if isinstance(value, str) and not _INTEGER.fullmatch(value):
         raise ValueError("must be a whole number")
     return value
@@ -95,7 +96,7 @@ Moment = Annotated[
 class Paged(Input):
     """What every list takes."""
 
-    limit: Annotated[int, BeforeValidator(_integer)] = Field(50, ge=1, le=500)
+    limit: Annotated[int, BeforeValidator(integer)] = Field(50, ge=1, le=500)
     after: Word | None = Field(None, description="a cursor (`next` or `last` of a page) or an id: what follows it")
 
 
@@ -152,10 +153,12 @@ def parse_body(body: bytes, model: type[Model]) -> Model:
 def input_errors(error: ValidationError, document: object, prefix: str = "") -> Sequence[InputError]:
     """Every mistake with a pointer into the document that was given; never a value of it."""
     items = error.errors(include_url=False, include_context=False, include_input=False)
-    return [
-        InputError(pointer=prefix + pointer(item, document), detail=item["msg"].removeprefix("Value error, "))
-        for item in items[:MAX_ERRORS]
-    ]
+    return [InputError(pointer=prefix + pointer(item, document), detail=_detail(item)) for item in items[:MAX_ERRORS]]
+
+
+def _detail(item: ErrorDetails) -> str:
+    """In words of JSON, which knows no tuples."""
+    return "Input should be a valid list" if item["type"] == "tuple_type" else item["msg"].removeprefix("Value error, ")
 
 
 def pointer(item: ErrorDetails, document: object) -> str:

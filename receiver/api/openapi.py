@@ -112,7 +112,14 @@ def _operation(operation: Operation[Any, Any], schemas: _Schemas) -> Schema:
         "operationId": f"{tag}_{operation.handler.__name__}".replace("-", "_"),
         "summary": operation.summary,
         "tags": [tag],
-        "parameters": [*_path_parameters(operation.path), *_query_parameters(operation.query)],
+        "parameters": [
+            *_path_parameters(operation.path),
+            *_query_parameters(operation.query),
+            *(
+                {"name": name, "in": "header", "description": about, "schema": _TEXT}
+                for name, about in operation.headers.items()
+            ),
+        ],
         "responses": dict(_responses(operation, schemas)),
         "security": [{"key": [operation.scope]}] if operation.scope else [],
     }
@@ -130,7 +137,7 @@ def _taken(operation: Operation[Any, Any], schemas: _Schemas) -> Schema:
 
 
 def _path_parameters(path: str) -> Iterable[Schema]:
-    for name in re.findall(r"\{(\w+)\}", path):
+    for name in re.findall(r"{(\w+)}", path):
         yield {"name": name, "in": "path", "required": True, "schema": _TEXT}
 
 
@@ -153,7 +160,9 @@ def _responses(operation: Operation[Any, Any], schemas: _Schemas) -> Iterable[tu
     for status, model in operation.answers.items():
         answer: Schema = {"description": HTTPStatus(status).phrase}
         if model is not None:
-            answer["content"] = {operation.gives: {"schema": schemas.of(model, "serialization")}}
+            answer["content"] = {JSON: {"schema": schemas.of(model, "serialization")}}
+        if status == HTTPStatus.OK and operation.streams:
+            answer["content"] = {kind: {"schema": _TEXT} for kind in operation.streams}
         headers = _headers(operation, status)
         yield str(status), answer | ({"headers": headers} if headers else {})
     for code in operation.problem_codes:

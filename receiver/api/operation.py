@@ -1,13 +1,13 @@
 """An endpoint declared once as data: the route that serves it and its place in the OpenAPI document follow from it."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote, urlencode
 
 from pydantic import BaseModel
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 from starlette.types import Receive, Send
 from starlette.types import Scope as ASGIScope
 
@@ -15,6 +15,7 @@ from receiver.api.auth import Principal, Scope, authorize
 from receiver.api.context import Context
 from receiver.api.inputs import Input, Nothing, Paged, parameters, parse_body, read_body, read_query
 from receiver.api.problem import Code, Problem, invalid
+from receiver.api.streaming import Streamed
 from receiver.observe import log
 from receiver.storage.database import StorageError
 
@@ -34,6 +35,8 @@ class Call(Generic[Query, Body]):
     path: Mapping[str, str]
     query: Query
     body: Body
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Those that the operation names, in lower case, where they were given."""
 
     @property
     def id(self) -> str:
@@ -42,20 +45,24 @@ class Call(Generic[Query, Body]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """`body` is a model, bytes as they are, or pieces of them as they come; `next` the cursor of the next page, which
-    becomes a Link (RFC 8288).
+    """`body` is a model or JSON as it is; `next` the cursor of the next page, which becomes a Link (RFC 8288).
+
+    `stream` is a body that is made while it is sent, of the type `media_type`.
     """
 
     status: int = 200
-    body: BaseModel | bytes | AsyncIterator[bytes] = b""
+    body: BaseModel | bytes = b""
+    stream: AsyncGenerator[bytes] | None = None
+    media_type: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
     next: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation(Generic[Query, Body]):
-    """`answers` has a model for each status, None for no content. `problems` are those that do not follow from the
-    rest; `problem_codes` are all of them. `takes` and `gives` are media types; what is not JSON is taken as an Upload.
+    """`answers` has a model for each status, None for no content; `streams` the types of bodies that are no JSON;
+    `takes` that of the body that it takes: what is not JSON is taken as an Upload. `headers` are those that it reads,
+    and what each is for. `problems` are those that do not follow from the rest; `problem_codes` are all of them.
     """
 
     method: Method
@@ -67,8 +74,9 @@ class Operation(Generic[Query, Body]):
     query: type[Query] = Nothing  # type: ignore[assignment]  # a default cannot be generic
     body: type[Body] = Nothing  # type: ignore[assignment]  # a default cannot be generic
     problems: Sequence[Code] = ()
+    streams: Sequence[str] = ()
     takes: str = JSON
-    gives: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def takes_body(self) -> bool:
@@ -92,8 +100,12 @@ class Operation(Generic[Query, Body]):
         principal = await authorize(context, request, self.scope)
         query = read_query(request.scope["query_string"], self.query)
         body = await self._body(request)
-        call = Call(principal=principal, path=request.path_params, query=query, body=body)
-        return self._response(await self.handler(context, call), context, request)
+        headers = {name: request.headers[name] for name in self.headers if name in request.headers}
+        call = Call(principal=principal, path=request.path_params, query=query, body=body, headers=headers)
+        answer = await self.handler(context, call)
+        if answer.stream is not None:
+            return await Streamed.begun(answer.stream, _headers(answer, context, request), answer.media_type)
+        return _response(answer, context, request)
 
     async def _body(self, request: Request) -> Body:
         if not self.takes_body:
@@ -102,15 +114,6 @@ class Operation(Generic[Query, Body]):
             raise invalid("", "Idempotency-Key is not supported yet")
         body = await read_body(request)
         return parse_body(body, self.body) if self.takes == JSON else self.body.model_validate({"content": body})
-
-    def _response(self, answer: Answer, context: Context, request: Request) -> Response:
-        headers = {**answer.headers, "cache-control": "no-store"}
-        if answer.next is not None:
-            headers["link"] = f'<{_next_url(context, request, answer.next)}>; rel="next"'
-        body = answer.body.model_dump_json(by_alias=True) if isinstance(answer.body, BaseModel) else answer.body
-        if isinstance(body, str | bytes):
-            return Response(body, answer.status, headers=headers, media_type=self.gives if body else None)
-        return StreamingResponse(body, answer.status, headers=headers, media_type=self.gives)
 
 
 Operations = Sequence[Operation[Any, Any]]
@@ -141,6 +144,19 @@ class Resource:
         except Exception as bug:  # noqa: BLE001 — trouble of our own has one face, and its trace goes to the log
             log("api.failed", level="error", exc=bug, method=request.method)
             return Problem("unavailable").response()
+
+
+def _response(answer: Answer, context: Context, request: Request) -> Response:
+    body = answer.body if isinstance(answer.body, bytes) else answer.body.model_dump_json(by_alias=True)
+    headers = _headers(answer, context, request)
+    return Response(body, answer.status, headers=headers, media_type=answer.media_type if body else None)
+
+
+def _headers(answer: Answer, context: Context, request: Request) -> dict[str, str]:
+    headers = {**answer.headers, "cache-control": "no-store"}
+    if answer.next is not None:
+        headers["link"] = f'<{_next_url(context, request, answer.next)}>; rel="next"'
+    return headers
 
 
 def _next_url(context: Context, request: Request, cursor: str) -> str:

@@ -1,11 +1,11 @@
 """The opt-out list: who does not want to hear from whom, since when and by what; changed by a call or a whole list."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 import orjson
-from pydantic import BaseModel, Field, RootModel
+from pydantic import BaseModel, Field
 
 from receiver.api.context import Context
 from receiver.api.cursor import position_of, turn
@@ -100,10 +100,6 @@ class Imported(BaseModel):
     errors: list[Refused] = Field(description="why, of the first hundred of those")
 
 
-class Csv(RootModel[str]):
-    """A heading and a line for each."""
-
-
 async def listed(context: Context, call: Call[OptOutQuery, Nothing]) -> Answer:
     query = call.query
     before = position_of(query, _LIST, "evt")
@@ -117,7 +113,7 @@ async def listed(context: Context, call: Call[OptOutQuery, Nothing]) -> Answer:
 async def export(context: Context, call: Call[ListQuery, Nothing]) -> Answer:
     """Page by page, so that no read and no memory grows with the list."""
     headers = {"content-disposition": 'attachment; filename="opt-outs.csv"'}
-    return Answer(body=_exported(context, call.query), headers=headers)
+    return Answer(stream=_exported(context, call.query), media_type=CSV, headers=headers)
 
 
 async def get(context: Context, call: Call[Nothing, Nothing]) -> Answer:
@@ -225,7 +221,7 @@ class _Import:
         )  # fmt: skip
 
 
-async def _exported(context: Context, query: ListQuery) -> AsyncIterator[bytes]:
+async def _exported(context: Context, query: ListQuery) -> AsyncGenerator[bytes]:
     yield opt_out_csv.write([opt_out_csv.COLUMNS]).encode()
     before: str | None = None
     while True:
@@ -306,7 +302,7 @@ OPERATIONS: Operations = (
     ),
     Operation(
         method="GET", path="/v1/opt-outs/export", summary="The opt-out list as CSV", scope="read", handler=export,
-        query=ListQuery, answers={200: Csv}, gives=CSV,
+        query=ListQuery, answers={200: None}, streams=(CSV,),
     ),
     Operation(
         method="POST", path="/v1/opt-outs/import", summary="Take over an opt-out list from CSV", scope="write",

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import LiteralString
+from typing import LiteralString, NamedTuple
 
 from receiver.sms.words import Term, holds
 from receiver.storage import search
@@ -50,6 +50,14 @@ class Logged:
     body: str
 
 
+class Stretch(NamedTuple):
+    """What was found up to the position `reached`, from where a reader goes on; `at_end` when there is no more now."""
+
+    rows: Sequence[Logged]
+    reached: int
+    at_end: bool
+
+
 @dataclass(frozen=True, slots=True)
 class Look:
     """What one look found: all rows that were asked for, or fewer. Behind `upto` there may be more of them, None where
@@ -77,15 +85,53 @@ async def position(reader: Reader, event_id: str) -> int | None:
     return rows[0][0] if rows else None
 
 
+async def reports(reader: Reader, message_ids: Sequence[str]) -> Sequence[tuple[str, str]]:
+    """Message and JSON of every report about some messages, at most a few hundred, in the order of the log."""
+    if not message_ids:
+        return []
+    places: LiteralString = ", ".join(["?"] * len(message_ids))
+    rows = await reader.fetch(
+        "SELECT message_id, body FROM events WHERE message_id IN ("
+        + places
+        + ") AND type = 'message.status' ORDER BY seq",
+        *message_ids,
+    )
+    return [(row[0], row[1]) for row in rows]
+
+
 async def newest_id(reader: Reader) -> str | None:
     """The id of any kind that was made last: deliveries and messages are given theirs after their event's."""
     rows = await reader.fetch(
         """SELECT max(id) FROM events UNION ALL SELECT max(id) FROM receipts UNION ALL SELECT max(id) FROM messages
            UNION ALL SELECT max(id) FROM deliveries UNION ALL SELECT max(id) FROM sources
            UNION ALL SELECT max(id) FROM subscriptions UNION ALL SELECT max(id) FROM keys
-           UNION ALL SELECT max(id) FROM jobs"""
+           UNION ALL SELECT max(id) FROM jobs UNION ALL SELECT max(id) FROM consumers"""
     )
     return max((row[0] for row in rows if row[0]), key=lambda made: made.partition("_")[2], default=None)
+
+
+async def readable(reader: Reader) -> int:
+    """Up to which position the log may be read: nothing that is still to be committed will stand before it."""
+    ((last,),) = await reader.fetch("SELECT max(seq) FROM events")
+    return last or 0
+
+
+async def follow(
+    reader: Reader, wanted: Wanted, *, after: int, limit: int, upto: int | None = None, window: int = WINDOW
+) -> Stretch:
+    """The next stretch of the log behind `after`, up to `upto` at most: what every reader that goes along it takes.
+
+    It looks at `window` positions at most, so that one transaction is short however little is found.
+    """
+    end = await readable(reader)
+    end = end if upto is None else min(end, upto)
+    last = min(end, after + window)
+    if last <= after:
+        return Stretch((), after, at_end=True)
+    many = MANY if last - after > MANY else 0  # a short stretch is read along, whatever is looked for
+    seen = await look(reader, wanted, after=after, limit=limit, upto=last, many=many, window=window)
+    reached = seen.rows[-1].seq if len(seen.rows) == limit else last if seen.upto is None else seen.upto
+    return Stretch(seen.rows, reached, at_end=reached >= end)
 
 
 async def page(
@@ -106,10 +152,15 @@ async def page(
 
 async def look(
     reader: Reader, wanted: Wanted, *, after: int | None, limit: int, newest_first: bool = False, many: int = MANY,
-    window: int = WINDOW,
+    window: int = WINDOW, upto: int | None = None,
 ) -> Look:  # fmt: skip
-    """`page` that goes through `window` rows of the log at most, so that it takes about as long whatever is asked."""
+    """`page` that goes through `window` rows of the log at most, so that it takes about as long whatever is asked.
+
+    `upto` is the last position that is looked at.
+    """
     ground = await _ground(reader, wanted, after, limit, newest_first=newest_first)
+    if upto is not None:
+        ground = ground.between(ground.low, upto)
     if wanted.words:
         return await _search(reader, wanted, ground, window)
     conditions = _conditions(wanted)
@@ -136,9 +187,9 @@ class _Ground:
 
 
 async def _ground(reader: Reader, wanted: Wanted, after: int | None, limit: int, *, newest_first: bool) -> _Ground:
-    ((first, last),) = await reader.fetch("SELECT (SELECT min(seq) FROM events), (SELECT max(seq) FROM events)")
+    ((first,),) = await reader.fetch("SELECT min(seq) FROM events")
     low, high = await _bounds(reader, wanted)
-    ground = _Ground(low, high, limit, newest_first).between(first or 0, last or -1)
+    ground = _Ground(low, high, limit, newest_first).between(first or 0, await readable(reader) or -1)
     if after is None:
         return ground
     return ground.between(ground.low, after - 1) if newest_first else ground.between(after + 1, ground.high)

@@ -62,3 +62,8 @@ def _number(text: str) -> int:
     for character in text:
         number = number << 5 | _ALPHABET.index(character)
     return number
+
+
+def moment(identifier: str) -> int:
+    """When an id was made, in unix milliseconds; about that, where the clock was set back."""
+    return _number(identifier.partition("_")[2][:10])

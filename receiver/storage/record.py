@@ -99,12 +99,13 @@ class Recorder:
     async def record(self, transaction: Transaction, recordings: Sequence[Recording]) -> Sequence[Recorded]:
         """One result a recording, in order. The order of the batch is the order of the log."""
         now = self._clock()
-        await self._catalog.refresh(transaction)
+        seen = self._catalog.look(transaction)
         results = [recording.begin() for recording in recordings]
         pending = self._pending(recordings, results)
         if pending:
             await self._name_messages(transaction, pending, now)
             fresh = await self._claim(transaction, pending, recordings, now)
+            await self._catalog.follow(transaction, seen)
             await self._move_states(transaction, fresh, now)
             logged = await self._with_consents(transaction, fresh, now)
             await self._log(transaction, logged, now)

@@ -24,6 +24,7 @@ from receiver.storage.catalog import Catalog
 from receiver.storage.database import Transaction
 from receiver.storage.deliveries import Attempt, Finished, finish
 from receiver.storage.ids import Ids
+from receiver.storage.live import Live
 from receiver.storage.migrate import migrate
 from receiver.storage.record import Consented, Recorded, Recorder, Recording
 from receiver.storage.sqlite import SqliteDatabase
@@ -145,7 +146,8 @@ def an_attempt(**given: Any) -> Attempt:
 async def running_api(folder: Path, **given: Any) -> AsyncIterator[Api]:
     database = await SqliteDatabase.open(folder / "receiver.db")
     await migrate(database, lambda: START)
-    batch = Batch(database)
+    live = given.setdefault("live", Live(heartbeat=0.2, pause=0.01))
+    batch = Batch(database, committed=live.told)
     committing = asyncio.create_task(batch.run())
     api = _built(database, batch, given)
     try:

@@ -48,11 +48,6 @@ async def test_a_subscription_comes_back_as_it_was_saved(tmp_path: Path):
         assert (await read(database, subscriptions.get, "sub_1")).last_success_at == MOMENT + 7
 
 
-async def test_an_old_secret_signs_until_it_expires():
-    assert FULL.signing_secrets(MOMENT) == ["whsec_new", "whsec_old"]
-    assert FULL.signing_secrets(MOMENT + 5) == ["whsec_new"]
-
-
 async def test_subscriptions_are_listed_newest_first_and_by_url(tmp_path: Path):
     async with opened(tmp_path) as database:
         for number in range(4):
