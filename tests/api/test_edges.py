@@ -129,7 +129,7 @@ async def test_another_method_is_refused_with_those_that_are_taken(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/", "/v2/sources", "/v1/sources/", "/v1/nothing", "/v1/events/x/nothing", "/V1/sources", "/v1//sources"]
+    "path", ["/", "/v1", "/v1/", "/v2/sources", "/v1/sources/", "/v1/message", "/v1/events/x/nothing", "/V1/sources", "/v1//sources"]
 )  # fmt: skip
 async def test_an_unknown_path_is_a_problem_too(tmp_path: Path, path):
     async with running_api(tmp_path) as api:

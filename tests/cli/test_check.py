@@ -131,7 +131,10 @@ def test_a_folder_that_is_not_there_is_told(here: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("sql", "said"),
     [
-        ("DELETE FROM migrations", f"the schema is behind by {len(published())}: receiver migrate"),
+        (
+            "DELETE FROM migrations WHERE number > 1",
+            f"the schema is behind by {len(published()) - 1}: receiver migrate",
+        ),
         ("INSERT INTO migrations VALUES (9999, 'later', '', 0)", "has migration 9999 of a newer version"),
     ],
 )

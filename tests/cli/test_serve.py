@@ -157,6 +157,5 @@ def test_a_path_too_long_for_a_socket_is_a_warning(tmp_path: Path, monkeypatch: 
 
 def test_migrate_says_what_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    applied = [f"receiver.db: applied {item.number:04d} {item.name}\n" for item in published()]
-    assert done("migrate") == "".join(applied)
+    assert done("migrate") == "".join(f"receiver.db: applied {it.number:04d} {it.name}\n" for it in published())
     assert done("migrate") == "receiver.db: is up to date\n"
