@@ -28,13 +28,20 @@ from receiver.delivery.lanes import Lanes, Pace
 from receiver.delivery.recover import Jobs
 from receiver.delivery.sharing import Sharing
 from receiver.egress import Guard, Transport, destination
+from receiver.intake.apply import Reparse
+from receiver.intake.asking import Asking
+from receiver.intake.assemble import Assembler
 from receiver.intake.http import RawHeaders, Receive, Send, Whole
+from receiver.intake.poll import MAX_ANSWER, Poller, send
 from receiver.intake.receive import Intake
+from receiver.intake.reconcile import Reconciler
 from receiver.observe import Counters, Health, log
 from receiver.settings import Settings
 from receiver.sms.consent import Change
 from receiver.sms.timestamps import SECOND
 from receiver.storage import events, keys, partitions, sources
+from receiver.storage.amend import Amender
+from receiver.storage.answered import Answered, recording_answers
 from receiver.storage.batch import Batch, Operation
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import (
@@ -54,6 +61,7 @@ from receiver.storage.keys import Key
 from receiver.storage.live import Live
 from receiver.storage.migrate import migrate, pending
 from receiver.storage.opening import open_postgres
+from receiver.storage.owing import Outgoing, no_room
 from receiver.storage.ownership import Ownership
 from receiver.storage.record import Consented, Recorded, Recorder, Recording
 from receiver.storage.sqlite import SqliteDatabase
@@ -63,6 +71,8 @@ from receiver.throttle import Throttle
 from receiver.vendors.contract import Answer
 
 DRAIN_SECONDS = 20.0
+ASKING_CONNECTIONS = 16
+"""At once to all vendors that are asked."""
 
 Scope = MutableMapping[str, Any]
 
@@ -87,10 +97,15 @@ class App:
     Called, it serves vendors and the API to the world; `owner` is the same for the owner's socket, without a key.
     """
 
-    def __init__(self, settings: Settings, world: World, transport: httpx2.AsyncBaseTransport) -> None:
+    def __init__(
+        self, settings: Settings, world: World, transport: httpx2.AsyncBaseTransport,
+        asking: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:  # fmt: skip
         self.settings = settings
         self.world = world
         self.transport = transport
+        self.asking = asking or transport
+        """The way to vendors that are asked: their answers are longer than those of subscribers."""
         self.counters = Counters()
         self.health = Health()
         self.clock = world.clock
@@ -142,6 +157,8 @@ class App:
             database = await self._open(stack, apart=apart)
             stack.push_async_callback(database.close)
             stack.push_async_callback(self.transport.aclose)
+            if self.asking is not self.transport:
+                stack.push_async_callback(self.asking.aclose)
             with _making_ready(self.settings.database_name):
                 await self._bring_up_to_date(database, migrating=dispatch or self.shared is None)
                 self._build(database)
@@ -216,7 +233,7 @@ class App:
         user_agent = f"receiver/{__version__}"
         lanes = Lanes(self.catalog, pace, user_agent=user_agent, origin=self.origin, monotonic=world.monotonic)
         self._lanes = lanes
-        recorder = Recorder(self.catalog, self.ids, clock, lanes.room, lambda: lanes.holder)
+        recorder = Recorder(self.catalog, self.ids, clock, lanes.room, self._parts_came, lambda: lanes.holder)
         self.dispatcher = Dispatcher(
             catalog=self.catalog,
             lanes=lanes,
@@ -230,12 +247,25 @@ class App:
             tell=recorder.tell,
             alone=self.shared is None,
         )
-        self._recording: Operation[Recording, Recorded] = Operation(recorder.record, self._recorded, _held)
-        self._consenting: Operation[Sequence[Change], Consented] = Operation(recorder.change_consents, self._recorded)
-        self.jobs = Jobs(
-            batch=self.batch, catalog=self.catalog, ids=self.ids, clock=clock, wake_lane=self.dispatcher.wake
+        self.assembler = Assembler(
+            batch=self.batch,
+            amender=Amender(self.catalog, self.ids, lanes.room, lambda: lanes.holder),
+            clock=clock,
+            hand_over=self._hand_over,
         )
+        self._recording: Operation[Recording, Recorded] = Operation(recorder.record, self._recorded, _held)
+        self._importing: Operation[Recording, Recorded] = Operation(recorder.record_once, self._recorded, _held)
+        self._consenting: Operation[Sequence[Change], Consented] = Operation(recorder.change_consents, self._recorded)
         self.indexer = Indexer(database, self.batch)
+        self.jobs = Jobs(
+            batch=self.batch,
+            catalog=self.catalog,
+            ids=self.ids,
+            clock=clock,
+            wake_lane=self.dispatcher.wake,
+            others={"reparse": self._reparse().step},
+            stepped=self.indexer.wake,
+        )
         self._intake = Intake(
             doors=self.catalog,
             record=partial(self.batch.put, self._recording),
@@ -248,7 +278,37 @@ class App:
             prefix=tuple(step.encode() for step in urlsplit(settings.public_url).path.split("/") if step),
             max_body_bytes=settings.max_body_bytes,
         )
+        self._ask(recorder)
         self._api = create_api(self._context())
+
+    def _reparse(self) -> Reparse:
+        return Reparse(
+            catalog=self.catalog,
+            amender=Amender(self.catalog, self.ids, no_room),
+            ids=self.ids,
+            public_url=self.settings.public_url,
+            held=self._parts_came,
+        )
+
+    def _ask(self, recorder: Recorder) -> None:
+        """What asks vendors, instead of waiting to be called."""
+        recording: Operation[Answered, Recorded | None] = Operation(
+            recording_answers(recorder.record), self._answered, lambda answered: _held(answered.recording)
+        )
+        asking = Asking(
+            intake=self._intake,
+            database=self.database,
+            send=partial(send, self.asking),
+            record=partial(self.batch.submit, recording),
+            write=self.batch.write,
+            new_id=self.ids.new,
+            clock=self.clock,
+            monotonic=self.world.monotonic,
+            chance=self.world.chance,
+            sleep=asyncio.sleep,
+        )
+        self.poller = Poller(self.catalog, asking)
+        self.reconciler = Reconciler(self.catalog, asking)
 
     def _context(self) -> Context:
         settings = self.settings
@@ -267,19 +327,30 @@ class App:
             wake=self.dispatcher.wake,
             ask_consent=self._ask_consent,
             jobs_woken=self.jobs.wake,
+            ask_woken=self.poller.wake,
             reread=self._read_again,
             live=self.live,
+            record_once=partial(self.batch.submit, self._importing),
             consent=self._consent,
             causes=self.health.causes,
             failed=self.throttle.failed,
         )
 
     def _recorded(self, committed: Sequence[Recorded] | Sequence[Consented]) -> None:
-        self.dispatcher.hand_over([item.outgoing for item in committed])
+        self._hand_over([item.outgoing for item in committed])
+
+    def _hand_over(self, committed: Sequence[Outgoing]) -> None:
+        self.dispatcher.hand_over(committed)
         self.indexer.wake()
 
     async def _consent(self, wish: Sequence[Change]) -> int:
         return (await self.batch.submit(self._consenting, wish)).changed
+
+    def _answered(self, committed: Sequence[Recorded | None]) -> None:
+        self._recorded([item for item in committed if item is not None])
+
+    def _parts_came(self) -> None:
+        self.assembler.wake()
 
     async def _ping(self, subscription: Subscription) -> Attempt:
         return await self.dispatcher.ping(subscription, self.ids.new("evt"))
@@ -305,8 +376,11 @@ class App:
     async def _running(self, *, dispatch: bool) -> AsyncIterator[None]:
         self._minor: set[asyncio.Task[None]] = set()
         running = [asyncio.create_task(self._commit())]
+        asking: list[asyncio.Task[None]] = []
         if dispatch:
-            running += [asyncio.create_task(work) for work in (self._send(), self.jobs.run(), self._index())]
+            works = (self._send(), self.jobs.run(), self.assembler.run(), self._index())
+            running += [asyncio.create_task(work) for work in works]
+            asking = [asyncio.create_task(self._by_one(work)) for work in (self.poller.run, self.reconciler.run)]
         watching = asyncio.create_task(watch(self.batch, self.health, self.limits, self._give_up))
         self._among = self._share(self.shared) if dispatch and self.shared is not None else ()
         try:
@@ -315,13 +389,28 @@ class App:
             self.live.close()
             for task in self._among:
                 task.cancel()
+            await _cancelled(asking)
             self.indexer.stop()
             await self.jobs.stop()
+            await self.assembler.stop()
             await self.dispatcher.stop(DRAIN_SECONDS)
             self.batch.close()
             await asyncio.gather(*running, return_exceptions=True)
             await asyncio.gather(*self._minor, return_exceptions=True)
             watching.cancel()
+
+    async def _by_one(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """What only one process does, the oldest of those that live."""
+        if self.shared is None:
+            await work()
+            return
+        while True:
+            await self.sharing.until_first()
+            task = asyncio.create_task(work())
+            try:
+                await self.sharing.while_first(task)
+            finally:
+                await _cancelled([task])
 
     def _share(self, database: Shared) -> Sequence["asyncio.Task[None]"]:
         """What a process does that is not alone."""
@@ -431,6 +520,12 @@ def _nothing() -> None:
     pass
 
 
+async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def _held(recording: Recording) -> int:
     """Bytes that a request holds while it waits for its commit."""
     return len(recording.receipt.headers) + len(recording.receipt.body)
@@ -440,7 +535,9 @@ def create_app(
     settings: Settings, *, world: World | None = None, transport: httpx2.AsyncBaseTransport | None = None
 ) -> App:
     """The receiver; `transport` stands in for the network in tests."""
-    return App(settings, world or World(), transport or _transport(settings))
+    if transport is not None:
+        return App(settings, world or World(), transport)
+    return App(settings, world or World(), _transport(settings), _asking(settings))
 
 
 def _transport(settings: Settings) -> Transport:
@@ -449,6 +546,16 @@ def _transport(settings: Settings) -> Transport:
         deadline=None,  # `post` has one
         connections=_attempts_at_most(settings),
         connections_per_host=_attempts_at_most(settings),  # many subscriptions may lie at one; lanes have limits
+    )
+
+
+def _asking(settings: Settings) -> Transport:
+    return Transport(
+        Guard(settings.egress_allow),
+        deadline=None,  # `send` has one
+        connections=ASKING_CONNECTIONS,
+        connections_per_host=ASKING_CONNECTIONS,
+        answer_bytes=MAX_ANSWER + 1,
     )
 
 

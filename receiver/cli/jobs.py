@@ -36,7 +36,7 @@ def in_time(command: Callable[P, None]) -> Callable[P, None]:
 
 @click.group()
 def jobs() -> None:
-    """Jobs: recoveries, replays, and subscriptions that start back in the log."""
+    """Jobs: recoveries, replays, requests read again, and subscriptions that start back in the log."""
 
 
 @jobs.command("list")
@@ -141,7 +141,8 @@ def _begun(job: Document) -> str:
 
 
 def _progress(job: Document) -> str:
-    return f"{job['done']} looked at, {job['released']} to be sent"
+    what = "events made" if job["kind"] == "reparse" else "to be sent"
+    return f"{job['done']} looked at, {job['released']} {what}"
 
 
 def _row(item: Document) -> Sequence[object]:

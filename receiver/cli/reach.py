@@ -8,7 +8,7 @@ there it is always in this process.
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -90,9 +90,22 @@ class Reach:
         """The JSON of the answer to a POST of something that is no JSON. Raises Failure."""
         return self._asked("POST", path, query=query, content=content, kind=kind, changes=True)
 
-    def act(self, path: str) -> Any:
+    def change_each(
+        self, method: str, path: str, bodies: Iterable[Mapping[str, Any]], done: Callable[[Any], None]
+    ) -> None:  # fmt: skip
+        """Many changes, one after the other over one way; `done` is told each answer's JSON. Raises Failure."""
+
+        async def ask() -> None:
+            async with self._client(changes=True) as client:
+                for body in bodies:
+                    done(_content(await client.request(method, path, json=body), path))
+
+        with told():
+            asyncio.run(ask())
+
+    def act(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """A POST that changes nothing in the database, so that it needs no lock. Raises Failure."""
-        return self._asked("POST", path, changes=False)
+        return self._asked("POST", path, body=body, changes=False)
 
     @asynccontextmanager
     async def streaming(

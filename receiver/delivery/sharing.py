@@ -50,6 +50,7 @@ class Sharing:
         self._settle_at = inf
         self._renewed, self._prepared = -inf, monotonic()
         self._word = asyncio.Event()
+        self._first = False
 
     def start(self) -> Sequence["asyncio.Task[None]"]:
         heeding = self._database.listen(lambda _: self.heed())
@@ -85,7 +86,8 @@ class Sharing:
         now = self._monotonic()
         if self._lanes.open and now - self._renewed >= processes.RENEWED:
             await self._renew(now)
-        taken, among = await self._batch.write(self._look_after_others)
+        taken, among, oldest = await self._batch.write(self._look_after_others)
+        self._first = self._lanes.open and oldest == self._lanes.holder
         if taken:
             log("lease.taken_over", level="warning", deliveries=taken)
         self._lanes.divide(among)
@@ -130,9 +132,23 @@ class Sharing:
                     if seen != before:
                         self._live.told()
 
-    async def _look_after_others(self, transaction: Transaction) -> tuple[int, int]:
+    async def _look_after_others(self, transaction: Transaction) -> tuple[int, int, int | None]:
         taken = await processes.take_over(transaction, self._clock())
-        return taken, await processes.among(transaction)
+        return taken, await processes.among(transaction), await processes.oldest(transaction)
+
+    async def until_first(self) -> None:
+        """Until this is the oldest of the processes."""
+        while not self._is_first:  # noqa: ASYNC110 — time alone may end it
+            await asyncio.sleep(HEARS_EVERY)
+
+    async def while_first(self, work: "asyncio.Task[None]") -> None:
+        """As long as it is, and until the work ends."""
+        while self._is_first and not work.done():  # noqa: ASYNC110
+            await asyncio.sleep(HEARS_EVERY)
+
+    @property
+    def _is_first(self) -> bool:
+        return self._first and self._lanes.believed
 
     async def _settle_doubts(self, transaction: Transaction) -> None:
         """A COMMIT whose answer was lost may have leased deliveries to us: nobody would ever send them."""

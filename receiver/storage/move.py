@@ -22,7 +22,9 @@ TABLES: Final[Mapping[LiteralString, tuple[LiteralString, ...]]] = {
     "consumers": ("id",),
     "opt_outs": ("source_id", "number", "scope", "sender"),
     "identities": ("key",), "messages": ("id",), "receipts": ("id",), "events": ("seq",), "deliveries": ("id",),
-    "attempts": ("delivery_id", "number"),
+    "attempts": ("delivery_id", "number"), "long_messages": ("message_id",), "message_parts": ("message_id", "number"),
+    "corrections": ("event_id",), "polls": ("source_id", "feed"), "tokens": ("source_id",),
+    "lookups": ("source_id", "name"), "reconciled": ("one",),
 }  # fmt: skip
 """Every table that is moved, by what it is walked."""
 OWN: Final = frozenset({"catalog", "migrations", "processes", "moves", "followers", "texts"})
@@ -90,6 +92,8 @@ async def _begin(source: Database, target: Database, now: int) -> None:
     async with target.writing() as transaction:
         begun = await _exists(transaction)
         await transaction.fetch(_MOVES)
+        if not begun:
+            await transaction.fetch("DELETE FROM reconciled")  # every database begins with the one row of it
         for table in () if begun else TABLES:
             if await transaction.fetch(f"SELECT 1 FROM {table} LIMIT 1"):
                 raise CannotStart(f"the target is not empty: it has {table}")

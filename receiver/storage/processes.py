@@ -52,6 +52,12 @@ async def take_over(transaction: Transaction, now: int) -> int:
     return await _give_away(transaction, now, alone=False)
 
 
+async def oldest(reader: Reader) -> int | None:
+    """The number of the one that was first."""
+    ((number,),) = await reader.fetch("SELECT min(number) FROM processes")
+    return None if number is None else int(number)
+
+
 async def among(reader: Reader) -> int:
     """How many there are, the one that looks among them."""
     ((number,),) = await reader.fetch("SELECT count(*) FROM processes")

@@ -91,6 +91,13 @@ async def events_behind(transaction: Transaction, seq: int, last: int | None, li
     return [Event(*row) for row in rows]
 
 
+async def any_behind(transaction: Transaction, seq: int) -> bool:
+    """Whether there is any event behind that place, be the log complete up to it or not: a process whose transaction is
+    over may be about to let go of its last lock.
+    """
+    return bool(await transaction.fetch("SELECT 1 FROM events WHERE seq > ? LIMIT 1", seq))
+
+
 async def events_of(transaction: Transaction, event_ids: Sequence[str]) -> Mapping[str, Event]:
     rows = await transaction.many(
         "WITH wanted (id) AS (",

@@ -339,7 +339,7 @@ async def way_out(
     ids = Ids(clock, bytes)
     monotonic = clock.monotonic
     lanes = Lanes(catalog, pace, user_agent=USER_AGENT, origin="receiver.example", monotonic=monotonic)
-    recorder = Recorder(catalog, ids, clock, lanes.room, lambda: lanes.holder)
+    recorder = Recorder(catalog, ids, clock, lanes.room, holder=lambda: lanes.holder)
     dispatcher = Dispatcher(
         catalog=catalog, lanes=lanes, batch=batch, transport=subscribers, pace=pace, clock=clock, monotonic=monotonic,
         chance=lambda: chance, count=tally, tell=recorder.tell,

@@ -193,11 +193,12 @@ async def test_a_job_runs_once_and_a_new_subscription_is_led_through_the_log_wit
 
         async def go_on() -> None:
             for n in range(40):
-                await (one, other)[n % 2].tell(path, vendor_message_id=f"new{n}", text="hello")
+                assert await (one, other)[n % 2].tell(path, vendor_message_id=f"new{n}", text="hello") == 200
 
         going_on = asyncio.create_task(go_on())
         await other.subscribe(start="2020-01-01T00:00:00Z", types=["message.received"])
         await going_on
+        assert await it.look("SELECT count(*) FROM events WHERE type = 'message.received'") == [(70,)]
         await it.until_states(succeeded=70)
         assert sorted(it.heard().values()) == [1] * 70
         assert await it.look("SELECT state, count(*) FROM jobs GROUP BY state") == [("done", 1)]
@@ -256,3 +257,18 @@ async def test_deliveries_that_were_leased_without_our_knowledge_are_found(tmp_p
         gate.opened.set()
         await it.until_states(succeeded=2)
         assert one.app.shared is not None
+
+
+async def test_what_only_one_does_is_done_by_the_oldest_and_then_by_the_next(tmp_path: Path):
+    async with group(tmp_path) as it:
+        one, other = it.processes
+        for process in it.processes:
+            process.app.sharing.heed()
+        first, second = sorted(it.processes, key=lambda process: process.number)
+        await asyncio.wait_for(first.app.sharing.until_first(), 20)
+        assert not second.app.sharing._is_first
+        it.processes.remove(first)
+        await first.stack.aclose()
+        second.app.sharing.heed()
+        await asyncio.wait_for(second.app.sharing.until_first(), 20)
+        assert {one.number, other.number} == {first.number, second.number}

@@ -16,12 +16,16 @@ HASHES: dict[Engine, dict[str, str]] = {
         "0001_begin": "57cc41516238661f151e40ac8c3bc2b9d63de15ef30ea0155f23cb1c705592ca",
         "0002_read": "48330d07bf4b113690f3a8250f0cca82eed5c261ddacfdad8659c5fde3f97637",
         "0003_consumers": "1b1f0d66995b9aaf49a2a00ae914c13c1a26ff35f831129334fd8100a3264fed",
+        "0004_corrections": "d9077ebc1119d142252b7abf0bde97f6c2d34a112000dfc86609218b57cc447e",
+        "0005_polls": "5a1e965e3097f6301ddc212813f37546a14647955c3fb55894364755372b342a",
         "0009_leases": "5dfba756fc7c6620d95daccff83509372599dece41931fcfef64b6534f1f8712",
     },
     "postgres": {
         "0001_begin": "8728f5261c4c5478582b3161fb8b36cccf2900e2ed75c5c87d2ed22eaff8c57e",
         "0002_read": "1bc3886cb7d4b5aabc2053bf944ae584a592cd9e1a8dd3682aed3e6c2c0c3799",
         "0003_consumers": "4fa9ace1019bbe71f5270ae3b0b195770715032bc60fc9890a824b969ed8762c",
+        "0004_corrections": "7f8f4923d0cafb049016cf6f4e2fdd1755a9e96571c05a6465cc199381a4cbe1",
+        "0005_polls": "8bd5da08810c6252d83a4900cd02d2757f70e7ce25b2cd7b751a7c7d95f3abcf",
         "0009_leases": "f44fb7e0e2d8783d6f46f9b187473b2f370a41a6b5d539b724437d297ec1ad69",
     },
 }
