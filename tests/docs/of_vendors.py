@@ -159,6 +159,11 @@ def _inner_rows(
         yield code(f"{outer}.{name}"), _value(inner), shown, inner["description"]
 
 
+def options_of(vendor: Vendor) -> set[str]:
+    """The names of all options that a source of it takes."""
+    return {row[0].strip("`") for row in _option_rows(vendor.options)}
+
+
 def _properties(options: type[Options]) -> Mapping[str, Mapping[str, Any]]:
     found: Mapping[str, Mapping[str, Any]] = options.model_json_schema()["properties"]
     return found

@@ -2,18 +2,16 @@
 
 import configparser
 import re
-import shlex
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-import click
 import pytest
 
 from receiver import app, server
 from receiver.api import OPERATIONS
-from receiver.cli import receiver
 from receiver.settings import PREFIX, Settings, load
+from tests.docs.commands import problems, typed
 from tests.docs.markdown import DOCS, PAGES, ROOT, blocks
 from tests.docs.running import Served, at_hand, serving, shell
 
@@ -76,32 +74,6 @@ def test_the_unit_gives_settings_that_are_understood_and_time_to_drain():
 
 def test_the_page_names_the_seconds_that_a_stop_takes():
     assert set(re.findall(r"(\d+) seconds", OPERATE)) == {f"{server.DRAIN_SECONDS + app.DRAIN_SECONDS:.0f}"}
-
-
-def typed(page: str) -> Iterator[list[str]]:
-    """Every command line of receiver's that a page shows or names, as words."""
-    lines = [line for block in blocks(page, "console", "bash") for line in block.text.splitlines()]
-    inline = re.findall(r"`(receiver [^`]*)`", re.sub(r"^```.*?^```$", "", page, flags=re.DOTALL | re.MULTILINE))
-    for line in (*lines, *inline):
-        found = re.search(r"(?:^|[\s/])receiver ((?:--)?[a-z].*)", line)
-        if found and "tests" not in line:
-            yield shlex.split(found[1], comments=True)
-
-
-def problems(words: list[str]) -> Iterator[str]:
-    """What of a command line the command line does not know."""
-    command: click.Command = receiver
-    for word in words:
-        if word.startswith("--"):
-            if word not in {option for it in command.params for option in it.opts} | {"--help", "--version"}:
-                yield f"{command.name} has no {word}"
-        elif isinstance(command, click.Group):
-            if word not in command.commands:
-                yield f"{command.name} has no {word}"
-                return
-            command = command.commands[word]
-    if isinstance(command, click.Group) and words:
-        yield f"{command.name} wants a command"
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
