@@ -189,6 +189,11 @@ API: dict[int, Row] = {
         "api/test_events.py::test_a_cursor_of_another_list_or_order_or_a_forged_one_is_refused",
         "api/test_events.py::test_a_cursor_whose_position_is_none_is_refused",
     )),
+    39: ("an Idempotency-Key again, with another body, at the same time", (
+        "api/test_idempotency.py::test_the_same_request_again_gets_the_same_answer_and_makes_nothing",
+        "api/test_idempotency.py::test_the_same_key_with_another_request_is_refused",
+        "api/test_idempotency.py::test_of_many_at_once_one_is_carried_out",
+    )),
     40: ("too many, too long", (
         "api/test_subscriptions.py::test_there_is_an_end_to_the_number_of_subscriptions_even_for_many_at_once",
         "api/test_sources.py::test_there_is_an_end_to_the_number_of_sources",
@@ -208,7 +213,7 @@ API: dict[int, Row] = {
     )),
 }  # fmt: skip
 
-LATER = {31: "no vendor that is spoken signs the time", 39: "Idempotency-Key is refused", 43: "erasing is not built"}
+LATER = {31: "no vendor that is spoken signs the time", 43: "erasing is not built"}
 """Rows about what is not there. 37 and 44 are of the way out, and mapped with it."""
 
 

@@ -32,6 +32,8 @@ class Context:
     jobs_woken  told of a job that was just asked for
     causes      why this process is not ready; empty when it is
     failed      told of a peer without a valid key; for how many seconds it is told no more than 429, 0 for none
+    under_way   calls with an Idempotency-Key that are being carried out, by a hash of it
+    besides     what is written in the transaction of every change
     """
 
     database: Database
@@ -51,6 +53,8 @@ class Context:
     jobs_woken: Callable[[], None]
     failed: Callable[[str], float] = unlimited
     vendors: Mapping[str, Vendor] = field(default_factory=lambda: VENDORS)
+    under_way: set[str] = field(default_factory=set)
+    besides: Callable[[Transaction], Awaitable[None]] | None = None
 
     async def write(self, change: Callable[[Transaction], Awaitable[Result]]) -> Result:
         """The result of `change`, committed. A Problem must be raised before anything is written: it is handed over
@@ -59,9 +63,12 @@ class Context:
 
         async def guarded(transaction: Transaction) -> Result | Problem:
             try:
-                return await change(transaction)
+                changed = await change(transaction)
             except Problem as problem:
                 return problem
+            if self.besides is not None:
+                await self.besides(transaction)
+            return changed
 
         result = await self.batch.write(guarded)
         if isinstance(result, Problem):

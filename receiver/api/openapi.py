@@ -15,6 +15,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from receiver import __version__
 from receiver.api.context import Context
+from receiver.api.idempotency import HEADER, KEY_PATTERN
 from receiver.api.inputs import Input, Nothing, Paged
 from receiver.api.operation import JSON, Answer, Call, Operation, Operations
 from receiver.api.problem import CODES, MEDIA_TYPE, RETRY_AFTER, Code, ProblemDetails
@@ -111,7 +112,11 @@ def _operation(operation: Operation[Any, Any], schemas: _Schemas) -> Schema:
         "operationId": f"{tag}_{operation.handler.__name__}".replace("-", "_"),
         "summary": operation.summary,
         "tags": [tag],
-        "parameters": [*_path_parameters(operation.path), *_query_parameters(operation.query)],
+        "parameters": [
+            *_path_parameters(operation.path),
+            *_query_parameters(operation.query),
+            *_header_parameters(operation),
+        ],
         "responses": dict(_responses(operation, schemas)),
         "security": [{"key": [operation.scope]}] if operation.scope else [],
     }
@@ -132,6 +137,12 @@ def _query_parameters(query: type[Input]) -> Iterable[Schema]:
     for name, described in query.model_json_schema(mode="validation").get("properties", {}).items():
         about = {"description": described["description"]} if "description" in described else {}
         yield {"name": name, "in": "query", **about, "schema": _parameter_schema(described)}
+
+
+def _header_parameters(operation: Operation[Any, Any]) -> Iterable[Schema]:
+    if operation.takes_key:
+        about = "the same request under the same key is carried out once and answered alike for 24 hours"
+        yield {"name": HEADER, "in": "header", "description": about, "schema": _TEXT | {"pattern": KEY_PATTERN}}
 
 
 def _parameter_schema(described: Schema) -> Schema:

@@ -13,6 +13,7 @@ from starlette.types import Scope as ASGIScope
 
 from receiver.api.auth import Principal, Scope, authorize
 from receiver.api.context import Context
+from receiver.api.idempotency import HEADER, key_of, once
 from receiver.api.inputs import Input, Nothing, Paged, parameters, parse_body, read_body, read_query
 from receiver.api.problem import Code, Problem, invalid
 from receiver.observe import log
@@ -70,6 +71,11 @@ class Operation(Generic[Query, Body]):
         return self.method in ("POST", "PATCH")
 
     @property
+    def takes_key(self) -> bool:
+        """Whether an Idempotency-Key makes it safe to send again; every other method may be repeated as it is."""
+        return self.method == "POST"
+
+    @property
     def problem_codes(self) -> Sequence[Code]:
         found: list[Code] = ["invalid_input", "unavailable", *self.problems]
         if self.scope is not None:
@@ -78,6 +84,8 @@ class Operation(Generic[Query, Body]):
             found.append("not_found")
         if self.takes_body:
             found.append("too_large")
+        if self.takes_key:
+            found.append("conflict")
         if issubclass(self.query, Paged):
             found.append("bad_cursor")
         return found
@@ -86,16 +94,19 @@ class Operation(Generic[Query, Body]):
         """Raises Problem and StorageError."""
         principal = await authorize(context, request, self.scope)
         query = read_query(request.scope["query_string"], self.query)
-        body = await self._body(request)
+        content = await read_body(request) if self.takes_body else b""
+        body = parse_body(content, self.body)
         call = Call(principal=principal, path=request.path_params, query=query, body=body)
-        return _response(await self.handler(context, call), context, request)
 
-    async def _body(self, request: Request) -> Body:
-        if not self.takes_body:
-            return parse_body(b"", self.body)
-        if "idempotency-key" in request.headers:
-            raise invalid("", "Idempotency-Key is not supported yet")
-        return parse_body(await read_body(request), self.body)
+        async def act(context: Context) -> Response:
+            return _response(await self.handler(context, call), context, request)
+
+        key = key_of(request)
+        if key is None or not self.takes_body:
+            return await act(context)
+        if not self.takes_key:
+            raise invalid("", f"{HEADER} is for POST alone")
+        return await once(context, request, key, content, act)
 
 
 Operations = Sequence[Operation[Any, Any]]
