@@ -41,7 +41,10 @@ from receiver.storage.ids import Ids
 from receiver.storage.keys import Key
 from receiver.storage.migrate import migrate, pending
 from receiver.storage.ownership import Ownership
+from receiver.storage.purge import purges_of
+from receiver.storage.purger import Purger
 from receiver.storage.record import Recorded, Recorder, Recording
+from receiver.storage.retention import Retention
 from receiver.storage.sqlite import SqliteDatabase
 from receiver.storage.subscriptions import Subscription
 from receiver.storage.watch import Limits, watch
@@ -173,6 +176,14 @@ class App:
         self.jobs = Jobs(
             batch=self.batch, catalog=self.catalog, ids=self.ids, clock=world.clock, wake_lane=self.dispatcher.wake
         )
+        retention = Retention(events=_micros(settings.retention_events), receipts=_micros(settings.retention_receipts))
+        self.purger = Purger(
+            database=database,
+            batch=self.batch,
+            purges=purges_of(retention),
+            clock=world.clock,
+            monotonic=world.monotonic,
+        )
         self._intake = Intake(
             doors=self.catalog,
             record=partial(self.batch.put, self._recording),
@@ -237,10 +248,12 @@ class App:
         running = [asyncio.create_task(self._commit())]
         if dispatch:
             running += [asyncio.create_task(self._send()), asyncio.create_task(self.jobs.run())]
+            running.append(asyncio.create_task(self.purger.run()))
         watching = asyncio.create_task(watch(self.batch, self.health, self.limits, self.failed.set))
         try:
             yield
         finally:
+            self.purger.stop()
             await self.jobs.stop()
             await self.dispatcher.stop(DRAIN_SECONDS)
             self.batch.close()
@@ -295,6 +308,10 @@ class App:
             await self.batch.write(lambda transaction: sources.failed(transaction, source_id, reason, now))
         except StorageError as error:
             log("refusal.not_noted", level="warning", exc=error, source_id=source_id)
+
+
+def _micros(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * SECOND)
 
 
 @contextmanager

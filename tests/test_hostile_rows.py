@@ -188,6 +188,7 @@ API: dict[int, Row] = {
         "api/test_events.py::test_a_parameter_that_cannot_be_is_refused_with_its_place",
         "api/test_events.py::test_a_cursor_of_another_list_or_order_or_a_forged_one_is_refused",
         "api/test_events.py::test_a_cursor_whose_position_is_none_is_refused",
+        "api/test_purged.py::test_a_cursor_of_a_purged_position_is_410",
     )),
     39: ("an Idempotency-Key again, with another body, at the same time", (
         "api/test_idempotency.py::test_the_same_request_again_gets_the_same_answer_and_makes_nothing",

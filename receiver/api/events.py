@@ -1,5 +1,6 @@
 """The event log: the very JSON that was stored, page by page in the order of acceptance, or one by id."""
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import orjson
@@ -7,7 +8,7 @@ from pydantic import AfterValidator, Field, RootModel
 
 from receiver.api import deliveries
 from receiver.api.context import Context
-from receiver.api.cursor import Turned, decode, is_id, turn
+from receiver.api.cursor import Turned, decode, encode, is_id, turn
 from receiver.api.deliveries import DeliveryPage
 from receiver.api.inputs import Address, Moment, Nothing, Paged, Word
 from receiver.api.operation import Answer, Call, Operation, Operations
@@ -15,7 +16,7 @@ from receiver.api.problem import Problem
 from receiver.api.shapes import Page
 from receiver.sms.events import STATUSES, TYPES, Event
 from receiver.sms.matching import valid_type_pattern
-from receiver.storage import events
+from receiver.storage import events, purges
 from receiver.storage.database import Reader
 
 _SEQ_DIGITS = 18
@@ -71,7 +72,10 @@ async def listed(context: Context, call: Call[EventQuery, Nothing]) -> Answer:
         found = await events.page(
             reader, _wanted(query), after=after, limit=query.limit + 1, newest_first=query.order == "desc"
         )
+        end = None if found or query.order == "desc" else await events.newest(reader)
     page = turn(query, kind, found, lambda row: str(row.seq))
+    if end is not None:  # who looks for something rare keeps up with the log, and with what is purged of it
+        page = replace(page, last=encode(kind, str(max(end, after or 0))))
     return Answer(body=_joined(page), next=page.next)
 
 
@@ -92,20 +96,29 @@ async def owed(context: Context, call: Call[Paged, Nothing]) -> Answer:
 
 
 async def _position(reader: Reader, query: EventQuery, kind: str) -> int | None:
-    """Where in the log the page begins: behind a cursor or an event."""
+    """Where in the log the page begins: behind a cursor or an event; raises Problem."""
     if query.after is None:
         return None
+    gone = await purges.gone(reader, "events")
     if is_id(query.after, "evt"):
         found = await events.position(reader, query.after)
         if found is None:
-            raise Problem("bad_cursor")
-        return found
-    position = decode(kind, query.after)
-    if not position:
+            raise Problem("cursor_gone" if query.after <= gone.id else "bad_cursor")
+    else:
+        found = _decoded(kind, query.after)
+    if query.order == "desc" and found == 0:
         return None
-    if not (position.isascii() and position.isdigit() and len(position) <= _SEQ_DIGITS):
+    if found < gone.seq + (query.order == "desc"):  # oldest first, what follows the last that went is all there
+        raise Problem("cursor_gone")
+    return found
+
+
+def _decoded(kind: str, cursor: str) -> int:
+    """0 is the start of the list."""
+    position = decode(kind, cursor)
+    if position and not (position.isascii() and position.isdigit() and len(position) <= _SEQ_DIGITS):
         raise Problem("bad_cursor")
-    return int(position)
+    return int(position or 0)
 
 
 def _wanted(query: EventQuery) -> events.Wanted:

@@ -12,7 +12,7 @@ from receiver.api.inputs import Moment, Nothing, Paged, Word
 from receiver.api.operation import Answer, Call, Operation, Operations
 from receiver.api.problem import Problem
 from receiver.api.shapes import MASK, Page, Time, shown, time
-from receiver.storage import receipts, sources
+from receiver.storage import purges, receipts, sources
 from receiver.storage.receipts import Outcome
 
 _LIST = "receipts"
@@ -62,6 +62,8 @@ async def listed(context: Context, call: Call[ReceiptQuery, Nothing]) -> Answer:
     query = call.query
     before = position_of(query, _LIST, "rcp")
     async with context.database.reading() as reader:
+        if before is not None and before <= (await purges.gone(reader, "receipts")).id:
+            raise Problem("cursor_gone")
         found = await receipts.page(
             reader,
             source=query.source,

@@ -60,13 +60,21 @@ async def position(reader: Reader, event_id: str) -> int | None:
     return rows[0][0] if rows else None
 
 
+async def newest(reader: Reader) -> int:
+    """The place of the newest event, or of the last one that was purged; 0 in an empty log."""
+    ((last, gone),) = await reader.fetch(
+        "SELECT (SELECT max(seq) FROM events), (SELECT max(gone_seq) FROM purges WHERE what = 'events')"
+    )
+    return max(last or 0, gone or 0)
+
+
 async def newest_id(reader: Reader) -> str | None:
     """The id of any kind that was made last: deliveries and messages are given theirs after their event's."""
     rows = await reader.fetch(
         """SELECT max(id) FROM events UNION ALL SELECT max(id) FROM receipts UNION ALL SELECT max(id) FROM messages
            UNION ALL SELECT max(id) FROM deliveries UNION ALL SELECT max(id) FROM sources
            UNION ALL SELECT max(id) FROM subscriptions UNION ALL SELECT max(id) FROM keys
-           UNION ALL SELECT max(id) FROM jobs"""
+           UNION ALL SELECT max(id) FROM jobs UNION ALL SELECT max(gone_id) FROM purges"""
     )
     return max((row[0] for row in rows if row[0]), key=lambda made: made.partition("_")[2], default=None)
 

@@ -48,6 +48,11 @@ class Ids:
         self._prefix = _text(millisecond, 10) + _text(int.from_bytes(self._entropy(8), "big") >> 4, 12)
 
 
+def least(kind: str, moment: int) -> str:
+    """At or below every id of that kind made from `moment` on (unix microseconds), above those made before."""
+    return f"{kind}_{_text(max(moment // 1000, 0), 10)}"
+
+
 def _text(number: int, width: int) -> str:
     return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(5 * (width - 1), -1, -5))
 
