@@ -37,6 +37,8 @@ from receiver.storage.batch import Batch, Operation
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import Broken, CannotStart, StorageError, Unavailable
 from receiver.storage.deliveries import Attempt
+from receiver.storage.eraser import Eraser
+from receiver.storage.erasing import places
 from receiver.storage.ids import Ids
 from receiver.storage.keys import Key
 from receiver.storage.migrate import migrate, pending
@@ -184,6 +186,16 @@ class App:
             clock=world.clock,
             monotonic=world.monotonic,
         )
+        self.eraser = Eraser(
+            database=database,
+            batch=self.batch,
+            places=places(),
+            clock=world.clock,
+            monotonic=world.monotonic,
+            entropy=world.entropy,
+            revise=self.dispatcher.revise,
+            wake_lane=self.dispatcher.wake,
+        )
         self._intake = Intake(
             doors=self.catalog,
             record=partial(self.batch.put, self._recording),
@@ -214,13 +226,17 @@ class App:
             ping=self._ping,
             wake=self.dispatcher.wake,
             ask_consent=self._ask_consent,
-            jobs_woken=self.jobs.wake,
+            jobs_woken=self._wake_jobs,
             causes=self.health.causes,
             failed=self.throttle.failed,
         )
 
     def _recorded(self, committed: Sequence[Recorded]) -> None:
         self.dispatcher.hand_over([item.outgoing for item in committed])
+
+    def _wake_jobs(self) -> None:
+        self.jobs.wake()
+        self.eraser.wake()
 
     async def _ping(self, subscription: Subscription) -> Attempt:
         return await self.dispatcher.ping(subscription, self.ids.new("evt"))
@@ -248,12 +264,13 @@ class App:
         running = [asyncio.create_task(self._commit())]
         if dispatch:
             running += [asyncio.create_task(self._send()), asyncio.create_task(self.jobs.run())]
-            running.append(asyncio.create_task(self.purger.run()))
+            running += [asyncio.create_task(self.purger.run()), asyncio.create_task(self.eraser.run())]
         watching = asyncio.create_task(watch(self.batch, self.health, self.limits, self.failed.set))
         try:
             yield
         finally:
             self.purger.stop()
+            self.eraser.stop()
             await self.jobs.stop()
             await self.dispatcher.stop(DRAIN_SECONDS)
             self.batch.close()

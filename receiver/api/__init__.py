@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from receiver.api import deliveries, events, health, jobs, keys, receipts, sources, subscriptions, vendors
+from receiver.api import deliveries, events, health, jobs, keys, receipts, sources, subjects, subscriptions, vendors
 from receiver.api.context import Context
 from receiver.api.openapi import with_document
 from receiver.api.operation import Operations, Resource
@@ -21,6 +21,7 @@ OPERATIONS: Operations = (
     *events.OPERATIONS,
     *deliveries.OPERATIONS,
     *receipts.OPERATIONS,
+    *subjects.OPERATIONS,
     *keys.OPERATIONS,
     *health.OPERATIONS,
 )

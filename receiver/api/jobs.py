@@ -1,4 +1,7 @@
-"""Jobs: deliveries recovered and events replayed, however many, as long work that is watched and can be canceled."""
+"""Jobs: deliveries recovered and events replayed, however many, as long work that is watched and can be canceled.
+
+Erasures are jobs too, asked for in `subjects`.
+"""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
@@ -29,11 +32,11 @@ _NAMED = "only these; each must be active, and gets what matches it. Left out: e
 
 class Job(BaseModel):
     id: str = Field(examples=["job_01k5z2v0c3x9q8w7e6r5t4y3u2"])
-    kind: str = Field(examples=["recover", "replay", "start"])
+    kind: str = Field(examples=["recover", "replay", "start", "erase"])
     state: str = Field(examples=["running", "done", "canceled", "failed"])
-    done: int = Field(description="rows that were looked at: events, or deliveries")
+    done: int = Field(description="rows that were looked at: events, deliveries, or anything")
     total: int = Field(description="rows to look at, as far as it was known when the job was asked for")
-    released: int = Field(description="deliveries that were made or opened again")
+    released: int = Field(description="deliveries made or opened again; of an erasure the rows that it changed")
     error: str | None = Field(description="why it was canceled or failed, where that was not asked for")
     subscription_id: str | None = Field(description="null when it is for several")
     created_at: Time
@@ -114,6 +117,8 @@ async def cancel(context: Context, call: Call[Nothing, Nothing]) -> Answer:
             raise Problem("not_found")
         if row.state not in ("running", "canceled"):
             raise Problem("conflict", f"The job is {row.state}.")
+        if row.kind == "erase":
+            raise Problem("conflict", "An erasure is carried out to its end.")
         if await jobs.finish(transaction, row, "canceled", now):
             return replace(row, state="canceled", updated_at=now)
         return row

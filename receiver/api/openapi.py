@@ -3,6 +3,7 @@
 https://spec.openapis.org/oas/v3.1.1.html
 """
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -30,6 +31,7 @@ _DESCRIPTION = (
     "follows on from here. Fields, types and words are added over time, never removed."
 )
 _TEXT: Schema = {"type": "string"}
+_IN_PATH = re.compile(r"\{(\w+)\}")
 
 
 class Document(RootModel[dict[str, Any]]):
@@ -129,8 +131,8 @@ def _operation(operation: Operation[Any, Any], schemas: _Schemas) -> Schema:
 
 
 def _path_parameters(path: str) -> Iterable[Schema]:
-    if "{id}" in path:
-        yield {"name": "id", "in": "path", "required": True, "schema": _TEXT}
+    for name in _IN_PATH.findall(path):
+        yield {"name": name, "in": "path", "required": True, "schema": _TEXT}
 
 
 def _query_parameters(query: type[Input]) -> Iterable[Schema]:

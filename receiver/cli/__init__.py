@@ -13,6 +13,7 @@ from receiver import __version__
 from receiver.cli.backup import backup, restore
 from receiver.cli.check import check
 from receiver.cli.deliveries import deliveries
+from receiver.cli.erase import erase
 from receiver.cli.events import events
 from receiver.cli.jobs import jobs, replay
 from receiver.cli.keys import keys
@@ -35,6 +36,7 @@ COMMANDS = (
     jobs,
     trigger,
     keys,
+    erase,
     backup,
     restore,
 )

@@ -60,26 +60,32 @@ class Reach:
 
     def read(self, path: str, query: Query = ()) -> Any:
         """The JSON of a GET. Raises Failure."""
-        return self._asked("GET", path, query=query, changes=False)
+        return _content(self._asked("GET", path, query=query, changes=False))
 
     def change(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """The JSON of the answer, None where there is none. Raises Failure."""
-        return self._asked(method, path, body=body, changes=True)
+        return _content(self._asked(method, path, body=body, changes=True))
+
+    def locate(self, method: str, path: str) -> str:
+        """Where the answer says that what was asked for is. Raises Failure."""
+        return self._asked(method, path, changes=True).headers.get("location", "")
 
     def act(self, path: str) -> Any:
         """A POST that changes nothing in the database, so that it needs no lock. Raises Failure."""
-        return self._asked("POST", path, changes=False)
+        return _content(self._asked("POST", path, changes=False))
 
     def _asked(
         self, method: str, path: str, *, query: Query = (), body: Mapping[str, Any] | None = None, changes: bool
-    ) -> Any:
+    ) -> httpx2.Response:
         async def ask() -> httpx2.Response:
             async with self._client(changes=changes) as client:
                 return await client.request(method, path, params=list(query), json=body)
 
         with told():
             response = asyncio.run(ask())
-        return _content(response, path)
+        if not response.is_success:
+            raise Failure(*_problems(response, path))
+        return response
 
     @asynccontextmanager
     async def _client(self, *, changes: bool) -> AsyncIterator[httpx2.AsyncClient]:
@@ -113,9 +119,7 @@ async def _nearest(settings: Settings, *, changes: bool) -> AsyncIterator[httpx2
         raise CannotStart(f"{error}, which has no socket at {path}; ask it with --url and --key") from None
 
 
-def _content(response: httpx2.Response, path: str) -> Any:
-    if not response.is_success:
-        raise Failure(*_problems(response, path))
+def _content(response: httpx2.Response) -> Any:
     if response.status_code == HTTPStatus.NO_CONTENT:
         return None
     try:

@@ -6,6 +6,8 @@ when a retry is due. An attempt's place is free again only after its outcome is 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from math import inf
 from typing import Protocol
 
@@ -62,6 +64,7 @@ class Dispatcher:
         self._count = count
         self._ladder = Ladder(catalog, round(pace.disable_after * 1e6))
         self._tasks: set[asyncio.Task[None]] = set()
+        self._trying: dict[str, Leased] = {}
         self._wake = asyncio.Event()
         self._ahead = 0
         self._until = 0
@@ -89,6 +92,15 @@ class Dispatcher:
             lane.overflow = True
             now = self._clock()
             self._expect(lane, Due(now, now))
+
+    def revise(self, bodies: Mapping[str, bytes], renamed: Callable[[str], str]) -> None:
+        """Events were erased: what is in memory is sent as they are now, in conversations as they are called now. An
+        attempt that is under way cannot be called back, but what is answered to it is not kept.
+        """
+        for item in chain(self._trying.values(), *(lane.queued() for lane in self._lanes)):
+            item.body = bodies.get(item.event_id, item.body)
+            if item.event_id in bodies and item.conversation is not None:
+                item.conversation = renamed(item.conversation)
 
     async def run(self) -> None:
         """Sends until stopped. Starts with what an earlier process left behind; raises StorageError if it cannot."""
@@ -238,12 +250,14 @@ class Dispatcher:
 
     async def _deliver(self, lane: Lane, item: Leased) -> None:
         """One attempt of one delivery, until its outcome is on disk."""
+        self._trying[item.delivery_id] = item
         try:
-            now = self._clock()
+            now, sent = self._clock(), item.body
             outcome = await self._post(lane, item, now)
             ended = self._clock()
             verdict = self._judge(lane, item, outcome, ended)
-            done = finished(item, verdict, attempt(outcome, item.attempts + 1, now))
+            made = attempt(outcome, item.attempts + 1, now)
+            done = finished(item, verdict, made if item.body is sent else replace(made, answer=b""))
             await self._insist(lambda: self._batch.submit(self._finishing, done))
             self._account(lane, verdict)
             if done.after is not None:
@@ -252,6 +266,7 @@ class Dispatcher:
         except StorageError as error:
             log("attempt.not_recorded", level="warning", exc=error, delivery_id=item.delivery_id)
         finally:
+            self._trying.pop(item.delivery_id, None)
             self._lanes.done(lane, item)
             if lane in self._lanes.expecting and any(lane.wants(self._clock())):
                 self._wake.set()

@@ -2,6 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 from receiver.addresses import BadDestination
 from receiver.delivery.handshake import ORIGIN
@@ -99,6 +100,10 @@ class Lane:
     def put(self, items: Iterable[Leased]) -> None:
         for item in items:
             (self._urgent if item.urgent else self._retried if item.attempts else self._fresh).append(item)
+
+    def queued(self) -> Iterable[Leased]:
+        """What waits in memory."""
+        return chain(self._urgent, self._fresh, self._retried)
 
     def pick(self, now: float, *, retried: bool = True) -> Leased | None:
         """The delivery to try next, or None while it may not send. `retried` are let through only where it is said."""

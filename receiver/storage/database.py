@@ -67,3 +67,13 @@ class Database(Protocol):
         ...
 
     async def close(self) -> None: ...
+
+
+class Erasable(Database, Protocol):
+    """What the owner can do besides."""
+
+    async def scrub(self) -> bool:
+        """What was overwritten or deleted stands in no log of the engine any more, or False: something is in the way
+        for now. Raises Unavailable, Broken.
+        """
+        ...

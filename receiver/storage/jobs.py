@@ -1,6 +1,6 @@
 """Jobs: long work that survives a restart, because how far it got is committed together with what it did.
 
-Asked for by the API, done by `receiver.delivery.recover` one bounded step after the other.
+Asked for by the API, done by `receiver.delivery.recover` one bounded step after the other; erasures by `eraser`.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from receiver.sms.matching import Filter
 from receiver.storage.database import Reader, Row, Transaction
 from receiver.storage.sources import changed
 
-Kind = Literal["recover", "replay", "start"]
+Kind = Literal["recover", "replay", "start", "erase"]
 JobState = Literal["running", "done", "canceled", "failed"]
 Wish = Literal["failed", "held", "missing", "all"]
 
@@ -32,6 +32,7 @@ class Request:
     since, until       of acceptance, unix microseconds
     last               where it ends: an event's place in the log, or a delivery's id; None where it ends with the log
     subscription_ids   whom a replay is for; None for all that it matches
+    subject            the number that an erasure is about, and a `salt` of its own (hex); forgotten when it ends
     """
 
     wishes: Sequence[Wish]
@@ -41,6 +42,8 @@ class Request:
     until: int | None = None
     last: int | str | None = None
     subscription_ids: Sequence[str] | None = None
+    subject: str | None = None
+    salt: str | None = None
 
     @property
     def through_log(self) -> bool:
@@ -99,11 +102,32 @@ async def running(reader: Reader, after: str) -> Job | None:
     """The job whose turn it is behind the one that had it last, None when none is running."""
     rows = await reader.fetch(
         f"""SELECT {_COLUMNS} FROM jobs WHERE id = coalesce(
-               (SELECT min(id) FROM jobs WHERE state = 'running' AND id > ?),
-               (SELECT min(id) FROM jobs WHERE state = 'running'))""",
+               (SELECT min(id) FROM jobs WHERE state = 'running' AND kind <> 'erase' AND id > ?),
+               (SELECT min(id) FROM jobs WHERE state = 'running' AND kind <> 'erase'))""",
         after,
     )
     return _row(rows[0]) if rows else None
+
+
+async def erasing(reader: Reader) -> Job | None:
+    """The oldest erasure that is not done."""
+    rows = await reader.fetch(
+        f"SELECT {_COLUMNS} FROM jobs WHERE state = 'running' AND kind = 'erase' ORDER BY id LIMIT 1"
+    )
+    return _row(rows[0]) if rows else None
+
+
+async def reach(transaction: Transaction, job: Job, now: int) -> None:
+    """Notes how far an erasure is, as `job` has it."""
+    await transaction.fetch(
+        "UPDATE jobs SET position = ?, done = ?, total = ?, released = ?, updated_at = ? WHERE id = ?",
+        job.position, job.done, job.total, job.released, now, job.id,
+    )  # fmt: skip
+
+
+async def forget(transaction: Transaction, job_id: str) -> None:
+    """What the job was asked for, with whatever that names."""
+    await transaction.fetch("UPDATE jobs SET request = ? WHERE id = ?", _dumped(Request(wishes=[])), job_id)
 
 
 async def advance(

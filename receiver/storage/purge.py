@@ -106,7 +106,7 @@ class Receipts:
                WHERE id > ? AND id < ? ORDER BY id LIMIT ?""",
             position, least("rcp", before), limit,
         )  # fmt: skip
-        few = _light(rows)
+        few = light(rows)
         return Look([row[:1] for row in few], few[-1][0] if few else position, end=len(few) == len(rows) < limit)
 
     async def remove(self, transaction: Transaction, rows: Sequence[Row], now: int) -> Gone:  # noqa: ARG002 — of `Purge`
@@ -214,7 +214,7 @@ def _singly(ids: Sequence[str]) -> Sequence[Values]:
     return [(item,) for item in ids]
 
 
-def _light(rows: Sequence[Row]) -> Sequence[Row]:
+def light(rows: Sequence[Row]) -> Sequence[Row]:
     """As many as are not too large together, one at least."""
     total = 0
     few: list[Row] = []

@@ -2,13 +2,12 @@
 after those that wait, and resting for most of the time. `purge` says what goes.
 """
 
-import asyncio
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import replace
 
 from receiver.observe import log
 from receiver.storage import purges
+from receiver.storage.background import Background
 from receiver.storage.batch import Batch
 from receiver.storage.database import Broken, Database, Transaction
 from receiver.storage.purge import Look, Purge
@@ -16,11 +15,6 @@ from receiver.storage.purges import Gone, Progress
 
 WINDOW = 100
 """Rows in one step."""
-REST = 4.0
-"""Rest after each step, as a multiple of what it took."""
-_SHORTEST_REST = 0.005
-_PATIENCE = 0.25
-"""Seconds for which a step gives way to writes that wait: under a load that never ends it would never have its turn."""
 _LOOKS_NOTED = 50
 """Looks that found nothing, until how far they came is noted."""
 
@@ -36,25 +30,24 @@ class Purger:
         self._batch = batch
         self._purges = purges
         self._clock = clock
-        self._monotonic = monotonic
         self._window = window
         self._pause = pause
-        self._stopping = asyncio.Event()
+        self._background = Background(batch, monotonic)
 
     def stop(self) -> None:
         """After the step that is under way; the next start goes on behind it."""
-        self._stopping.set()
+        self._background.stopping.set()
 
     async def run(self) -> None:
         """Until stopped, or until the database can no longer be trusted."""
-        while not self._stopping.is_set():
+        while not self._background.stopping.is_set():
             try:
                 await self.once()
             except Broken:
                 return
             except Exception as error:  # noqa: BLE001 — what cannot be purged now must not end the process
                 log("purge.waits", level="warning", exc=error)
-            await self._rest(self._pause)
+            await self._background.wait(self._pause)
 
     async def once(self) -> None:
         """Every purge that is due, to the end of its round."""
@@ -71,16 +64,15 @@ class Purger:
         elif not purge.goes_on and not reached.position:
             return
         removed, looks, end = 0, 0, False
-        while not end and not self._stopping.is_set():
-            await self._give_way()
-            began = self._monotonic()
+        while not end and not self._background.stopping.is_set():
+            began = await self._background.turn()
             async with self._database.reading() as reader:
                 look = await purge.look(reader, reached.position, self._window, self._clock())
             looks, end = looks + 1, look.end
             reached = replace(reached, position=look.position if not end or purge.goes_on else "")
             if look.rows or looks % _LOOKS_NOTED == 0 or (end and (looks > 1 or due)):
                 removed += await self._remove(purge, look, reached)
-            await self._rest(max((self._monotonic() - began) * REST, _SHORTEST_REST))
+            await self._background.rest(began)
         if removed:
             log("purged", what=purge.what, rows=removed)
 
@@ -91,12 +83,3 @@ class Purger:
             return newest.rows
 
         return await self._batch.write(change)
-
-    async def _give_way(self) -> None:
-        until = self._monotonic() + _PATIENCE
-        while self._batch.waiting and self._monotonic() < until:
-            await self._rest(_PATIENCE / 10)
-
-    async def _rest(self, seconds: float) -> None:
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._stopping.wait(), seconds)

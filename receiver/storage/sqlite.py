@@ -25,13 +25,18 @@ _PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sql
 _FATAL = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN}
 _ROWS_A_STATEMENT = 64
 _STATEMENTS_KEPT = 1024
+_SCRUB_WAIT_MS = 50
+"""For readers, while every write waits."""
 
 
 class SqliteDatabase:
     """See `Database`. Opened by `open`, by the process that owns the lock; `open_reader` needs no lock."""
 
-    def __init__(self, writer: aiosqlite.Connection | None, readers: Sequence[aiosqlite.Connection]) -> None:
+    def __init__(
+        self, writer: aiosqlite.Connection | None, readers: Sequence[aiosqlite.Connection], busy_seconds: float = 1.0
+    ) -> None:
         self._writer = writer
+        self._busy_ms = round(busy_seconds * 1000)
         self._writing = asyncio.Lock()
         self._readers = readers
         self._damaged = False
@@ -60,7 +65,7 @@ class SqliteDatabase:
             except sqlite3.Error as error:
                 raise CannotStart(f"{path}: cannot be opened as a database ({error})") from None
             opened.pop_all()
-        return cls(writer, pool)
+        return cls(writer, pool, busy_seconds)
 
     @classmethod
     async def open_reader(cls, path: Path) -> Self:
@@ -103,6 +108,22 @@ class SqliteDatabase:
                 self._damaged = self._damaged or isinstance(error, Broken)
                 await _rolled_back(writer)
                 raise
+
+    async def scrub(self) -> bool:
+        """Moves the log into the database and empties it; readers of an old state are in the way. What was deleted is
+        overwritten there (`secure_delete`).
+        """
+        writer = self._writer
+        if writer is None:
+            raise StorageError("this database was opened for reading")
+        async with self._writing:
+            try:
+                await writer.execute_fetchall(f"PRAGMA busy_timeout = {_SCRUB_WAIT_MS}")
+                ((busy, *_),) = await writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+                await writer.execute_fetchall(f"PRAGMA busy_timeout = {self._busy_ms}")
+            except sqlite3.Error as error:
+                raise _translated(error) from error
+        return not busy
 
     async def close(self) -> None:
         """The last to close puts the log into the database: the writer, unless something is damaged."""
@@ -224,6 +245,7 @@ async def _prepare(writer: aiosqlite.Connection) -> None:
         "wal_autocheckpoint = 4000",
         "journal_size_limit = 67108864",
         "temp_store = MEMORY",
+        "secure_delete = ON",  # what was erased is not to be found in the file
     ):
         await writer.execute_fetchall(f"PRAGMA {pragma}")
     if list(await writer.execute_fetchall("PRAGMA journal_mode")) != [("wal",)]:

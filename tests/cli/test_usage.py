@@ -36,7 +36,7 @@ def test_the_commands_are_those_of_this_release():
         "subscription resume", "subscription recover", "subscription rotate", "subscription remove",
         "replay", "jobs", "jobs list", "jobs show", "jobs cancel",
         "events", "events list", "events show", "deliveries", "deliveries list", "deliveries retry", "deliveries show",
-        "keys", "keys create", "keys list", "keys revoke", "backup", "restore",
+        "keys", "keys create", "keys list", "keys revoke", "erase", "backup", "restore",
     }  # fmt: skip
 
 
@@ -45,7 +45,6 @@ LATER = (
     "reparse",
     "listen",
     "optouts",
-    "erase",
     "import",
     "events tail",
 )

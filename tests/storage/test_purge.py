@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, LiteralString
 
 import pytest
 
@@ -185,11 +185,24 @@ async def test_what_is_asked_for_again_between_look_and_purge_stays(tmp_path: Pa
         assert (await counts(database))["deliveries"] == 1
 
 
+async def test_a_job_that_is_asked_for_between_look_and_purge_finds_what_was_there(tmp_path: Path):
+    async with opened(tmp_path) as database:
+        await put_event(database, 1)
+
+        async def ask(transaction: Transaction) -> None:
+            await transaction.fetch(JOB, "replay")
+
+        await purged(database, batch=lambda own: Between(own, ask))
+        assert (await counts(database))["events"] == 1
+
+
+JOB: LiteralString = "INSERT INTO jobs VALUES ('job_1', ?, NULL, 'running', '{}', '', 0, 0, 0, NULL, 0, 0)"
+
+
 async def test_while_a_job_goes_through_the_log_no_event_goes(tmp_path: Path):
     async with opened(tmp_path) as database:
         await put_event(database, 1)
-        job = "INSERT INTO jobs VALUES ('job_1', ?, NULL, 'running', '{}', '', 0, 0, 0, NULL, 0, 0)"
-        await change(database, job, "replay")
+        await change(database, JOB, "replay")
         await purged(database)
         assert (await counts(database))["events"] == 1
         await change(database, "UPDATE jobs SET kind = 'erase'")  # which has nothing to send
