@@ -134,7 +134,7 @@ class Eraser:
             job = replace(step.job, released=step.job.released + changed)
             await jobs.reach(transaction, job, now)
             if job.position == _LAST:
-                await self._end(transaction, job, now)
+                await jobs.forget(transaction, job.id)
             return [job]
 
         def committed(_jobs: Sequence[Job]) -> None:
@@ -142,41 +142,30 @@ class Eraser:
 
         return await self._batch.submit(Operation(apply, committed), None)
 
-    async def _end(self, transaction: Transaction, job: Job, now: int) -> None:
-        """The job forgets whom it was about. What stood behind a delivery that ended under its conversation's old key
-        is appointed.
-        """
-        await jobs.forget(transaction, job.id)
-        rows = await transaction.fetch(
-            """SELECT DISTINCT subscription_id, conversation FROM deliveries
-               WHERE state = 'queued' AND state IN ('queued', 'waiting', 'sending', 'retrying')
-                   AND conversation LIKE ?""",
-            f"{ALIAS}%",
-        )  # fmt: skip
-        await conversations.appoint(transaction, [(row[0], row[1]) for row in rows], now)
-
     async def _emptied(self, job: Job) -> Job:
         """Ends the job when nothing of what was overwritten is left; a reader in the way is waited for."""
-        for subscription_id in await self._stirred():
-            self._wake_lane(subscription_id)
+        await self._appoint()
         if not await self._database.scrub():
             await self._background.wait(self._pause)
             return job
-        ended = replace(job, state="done")
         await self._batch.write(lambda transaction: jobs.finish(transaction, job, "done", self._clock()))
         log("erasure.done", job_id=job.id, rows=job.released)
-        return ended
+        return replace(job, state="done")
 
-    async def _stirred(self) -> Sequence[str]:
-        """Subscriptions with deliveries that may have been appointed."""
+    async def _appoint(self) -> None:
+        """What stood behind a delivery that ended under its conversation's old key has its turn."""
         async with self._database.reading() as reader:
             rows = await reader.fetch(
-                """SELECT DISTINCT subscription_id FROM deliveries
-                   WHERE state IN ('waiting', 'retrying') AND state IN ('queued', 'waiting', 'sending', 'retrying')
-                       AND conversation LIKE ?""",
+                """SELECT DISTINCT subscription_id, conversation FROM deliveries
+                   WHERE state = 'queued' AND state IN ('queued', 'waiting', 'sending', 'retrying')
+                       AND conversation || '' LIKE ?""",  # not by the index of all that ever were in order
                 f"{ALIAS}%",
             )  # fmt: skip
-        return [row[0] for row in rows]
+        pairs = [(row[0], row[1]) for row in rows]
+        if pairs:
+            await self._batch.write(lambda transaction: conversations.appoint(transaction, pairs, self._clock()))
+        for subscription_id in {pair[0] for pair in pairs}:
+            self._wake_lane(subscription_id)
 
 
 async def _size(reader: Reader) -> int:
