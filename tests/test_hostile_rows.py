@@ -189,6 +189,8 @@ API: dict[int, Row] = {
         "api/test_events.py::test_a_cursor_of_another_list_or_order_or_a_forged_one_is_refused",
         "api/test_events.py::test_a_cursor_whose_position_is_none_is_refused",
         "api/test_purged.py::test_a_cursor_of_a_purged_position_is_410",
+        "api/test_bounds.py::test_no_list_takes_a_limit_that_is_none",
+        "api/test_bounds.py::test_no_list_takes_a_cursor_that_it_did_not_give",
     )),
     39: ("an Idempotency-Key again, with another body, at the same time", (
         "api/test_idempotency.py::test_the_same_request_again_gets_the_same_answer_and_makes_nothing",
@@ -200,6 +202,8 @@ API: dict[int, Row] = {
         "api/test_sources.py::test_there_is_an_end_to_the_number_of_sources",
         "api/test_edges.py::test_a_body_over_the_limit_is_refused_with_and_without_a_length",
         "api/test_edges.py::test_a_million_mistakes_make_a_bounded_answer",
+        "api/test_bounds.py::test_every_text_and_list_of_a_body_has_an_end_that_the_document_names",
+        "api/test_bounds.py::test_a_description_of_a_megabyte_and_ten_thousand_types_are_refused",
     )),
     41: ("headers that are not the subscriber's", (
         "delivery/test_headers.py::test_headers_that_are_not_the_subscribers_are_refused_by_name",

@@ -5,7 +5,7 @@ Erasures are jobs too, asked for in `subjects`.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
@@ -27,6 +27,7 @@ _LIST = "jobs"
 State = Literal["running", "done", "canceled", "failed"]
 SubscriptionIds = Annotated[list[Word], Field(min_length=1, max_length=1000)]
 
+WISHES = get_args(Wish)
 _NAMED = "only these; each must be active, and gets what matches it. Left out: every active subscription that matches"
 
 
@@ -75,6 +76,7 @@ class Recovery(_Period):
     states: list[Wish] = Field(
         ["failed", "held"],
         min_length=1,
+        max_length=len(WISHES),
         description="`failed` (given up: dead, forbidden), `held`, `missing` (events that match and are not owed to it "
         "yet), `all` (every event that matches, also what it took before)",
     )
