@@ -146,7 +146,7 @@ def _joined(page: Turned[events.Logged]) -> bytes:
 OPERATIONS: Operations = (
     Operation(
         method="GET", path="/v1/events", summary="The event log", scope="read", handler=listed, query=EventQuery,
-        answers={200: EventPage},
+        answers={200: EventPage}, problems=("cursor_gone",),
     ),
     Operation(
         method="GET", path="/v1/events/{id}", summary="One event", scope="read", handler=get, answers={200: AnyEvent},

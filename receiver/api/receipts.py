@@ -136,7 +136,7 @@ def _summary(row: receipts.Summary | receipts.Receipt, size: int) -> ReceiptSumm
 OPERATIONS: Operations = (
     Operation(
         method="GET", path="/v1/receipts", summary="List receipts, newest first", scope="read", handler=listed,
-        query=ReceiptQuery, answers={200: ReceiptPage},
+        query=ReceiptQuery, answers={200: ReceiptPage}, problems=("cursor_gone",),
     ),
     Operation(
         method="GET", path="/v1/receipts/{id}", summary="A request as it came", scope="read", handler=get,

@@ -205,13 +205,15 @@ class Identities:
 
     async def look(self, reader: Reader, erasure: Erasure, position: str, limit: int) -> Look:
         rows = await reader.fetch(
-            """SELECT i.key, i.content, e.body
+            """SELECT i.key, i.subject_id, i.content, e.body
                FROM (SELECT key, subject_id, content FROM identities WHERE key > ? ORDER BY key LIMIT ?) AS i
                LEFT JOIN events AS e ON e.id = i.subject_id AND e.body LIKE '%"erased"%' ORDER BY i.key""",
             position, limit,
         )  # fmt: skip
         found = []
-        for key, content, body in rows:
+        for key, subject_id, content, body in rows:
+            if subject_id > _bound(subject_id.partition("_")[0], erasure):
+                continue
             of_erased = body is not None and is_erased(orjson.loads(body))
             if erasure.subject.is_key(key) or (of_erased and key.startswith(("h", "u"))):
                 found.append((key, True))
@@ -242,9 +244,9 @@ class Attempts:
     async def look(self, reader: Reader, erasure: Erasure, position: str, limit: int) -> Look:
         delivery, _, number = position.partition(" ")
         rows = await reader.fetch(
-            """SELECT delivery_id, number, answer FROM attempts WHERE (delivery_id, number) > (?, ?)
-               ORDER BY delivery_id, number LIMIT ?""",
-            delivery, int(number or 0), limit,
+            """SELECT delivery_id, number, answer FROM attempts
+               WHERE (delivery_id, number) > (?, ?) AND delivery_id < ? ORDER BY delivery_id, number LIMIT ?""",
+            delivery, int(number or 0), _bound("dlv", erasure), limit,
         )  # fmt: skip
         found = [row[:2] for row in rows if erasure.subject.is_in(row[2])]
         reached = f"{rows[-1][0]} {rows[-1][1]}" if rows else position
@@ -316,7 +318,7 @@ class Jobs:
 
     async def look(self, reader: Reader, erasure: Erasure, position: str, limit: int) -> Look:
         rows = await reader.fetch(
-            "SELECT id, request FROM jobs WHERE id > ? AND id <> ? AND kind <> 'erase' ORDER BY id LIMIT ?",
+            "SELECT id, request FROM jobs WHERE id > ? AND id < ? AND kind <> 'erase' ORDER BY id LIMIT ?",
             position, erasure.job.id, limit,
         )  # fmt: skip
         quoted = orjson.dumps(erasure.subject.address).decode()
@@ -326,8 +328,8 @@ class Jobs:
     async def erase(self, transaction: Transaction, erasure: Erasure, rows: Sequence[Row], now: int) -> int:  # noqa: ARG002 — of `Place`
         for (job_id,) in rows:
             job = await jobs.get(transaction, job_id)
-            if job is not None:
-                await jobs.finish(transaction, job, "canceled", now, "it was about a number that was erased")
+            assert job is not None  # no job is ever deleted
+            await jobs.finish(transaction, job, "canceled", now, "it was about a number that was erased")
             await jobs.forget(transaction, job_id)
         return len(rows)
 

@@ -28,8 +28,8 @@ class Look:
 
 
 class Purge(Protocol):
-    """`every` is how often a round begins (microseconds). One that `goes_on` does not begin where it began before but
-    where it ended, until then.
+    """`every` is how often a round begins, `keep` for how long something is kept (microseconds). One that `goes_on` does
+    not begin where it began before but where it ended, until then.
     """
 
     what: ClassVar[str]
@@ -53,18 +53,17 @@ class Events:
     what: ClassVar[str] = "events"
     every: ClassVar[int] = DAY
     goes_on: ClassVar[bool] = True
-    retention: Retention
+    keep: int
     traces: Sequence[Trace] = ()
 
     async def look(self, reader: Reader, position: str, limit: int, now: int) -> Look:
-        before = self.retention.events_before(now)
-        if before is None or await reader.fetch(f"SELECT 1 WHERE {_UNDER_WAY}"):
+        if await reader.fetch(f"SELECT 1 WHERE {_UNDER_WAY}"):
             return Look((), position, end=True)
         rows = await reader.fetch(
             f"SELECT seq, id, accepted_at, {_IS_OWED} FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
             int(position or 0), limit,
         )  # fmt: skip
-        old = list(takewhile(lambda row: row[2] < before, rows))
+        old = list(takewhile(lambda row: row[2] < now - self.keep, rows))
         reached = str(old[-1][0]) if old else position
         return Look([row[:2] for row in old if not row[3]], reached, end=len(old) < limit)
 
@@ -95,16 +94,13 @@ class Receipts:
     what: ClassVar[str] = "receipts"
     every: ClassVar[int] = MINUTE
     goes_on: ClassVar[bool] = False
-    retention: Retention
+    keep: int
 
     async def look(self, reader: Reader, position: str, limit: int, now: int) -> Look:
-        before = self.retention.receipts_before(now)
-        if before is None:
-            return Look((), "", end=True)
         rows = await reader.fetch(
             """SELECT id, length(target) + length(headers) + length(body) FROM receipts
                WHERE id > ? AND id < ? ORDER BY id LIMIT ?""",
-            position, least("rcp", before), limit,
+            position, least("rcp", now - self.keep), limit,
         )  # fmt: skip
         few = light(rows)
         return Look([row[:1] for row in few], few[-1][0] if few else position, end=len(few) == len(rows) < limit)
@@ -121,16 +117,13 @@ class Messages:
     what: ClassVar[str] = "messages"
     every: ClassVar[int] = DAY
     goes_on: ClassVar[bool] = False
-    retention: Retention
+    keep: int
 
     async def look(self, reader: Reader, position: str, limit: int, now: int) -> Look:
-        before = self.retention.events_before(now)
-        if before is None:
-            return Look((), "", end=True)
         rows = await reader.fetch(
             """SELECT m.id, EXISTS (SELECT 1 FROM events WHERE events.message_id = m.id)
                FROM (SELECT id FROM messages WHERE id > ? AND id < ? ORDER BY id LIMIT ?) AS m ORDER BY m.id""",
-            position, least("msg", before), limit,
+            position, least("msg", now - self.keep), limit,
         )  # fmt: skip
         found = [row[:1] for row in rows if not row[1]]
         return Look(found, rows[-1][0] if rows else position, end=len(rows) < limit)
@@ -207,7 +200,12 @@ class Answers:
 
 def purges_of(retention: Retention, traces: Sequence[Trace] = ()) -> Sequence[Purge]:
     """In the order in which one makes room for the next."""
-    return (Events(retention, traces), Receipts(retention), Messages(retention), Identities(retention), Answers())
+    found: list[Purge] = [Identities(retention), Answers()]
+    if retention.receipts is not None:
+        found.insert(0, Receipts(retention.receipts))
+    if retention.events is not None:
+        found[:0] = [Events(retention.events, traces), Messages(retention.events)]
+    return found
 
 
 def _singly(ids: Sequence[str]) -> Sequence[Values]:

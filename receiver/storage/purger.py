@@ -70,7 +70,7 @@ class Purger:
                 look = await purge.look(reader, reached.position, self._window, self._clock())
             looks, end = looks + 1, look.end
             reached = replace(reached, position=look.position if not end or purge.goes_on else "")
-            if look.rows or looks % _LOOKS_NOTED == 0 or (end and (looks > 1 or due)):
+            if look.rows or looks % _LOOKS_NOTED == 0 or (end and looks > 1):
                 removed += await self._remove(purge, look, reached)
             await self._background.rest(began)
         if removed:

@@ -26,13 +26,6 @@ class Retention:
     events: int | None = None
     receipts: int | None = None
 
-    def events_before(self, now: int) -> int | None:
-        """Events accepted before then may go."""
-        return None if self.events is None else now - self.events
-
-    def receipts_before(self, now: int) -> int | None:
-        return None if self.receipts is None else now - self.receipts
-
     def identities_before(self, now: int) -> int | None:
         """Identities of what was made before then may go, once that has gone."""
         return None if self.events is None else now - max(self.events, REPEATS)

@@ -130,7 +130,9 @@ async def answers(api: Api) -> bytes:
         page = await api.client.get(f"/v1/{name}?limit=500")
         found += page.content
         for item in page.json()["data"]:
-            found += (await api.client.get(f"/v1/{name}/{item['id']}")).content
+            one = await api.client.get(f"/v1/{name}/{item['id']}")
+            assert one.status_code == 200, one.text
+            found += one.content
     return found
 
 
@@ -292,6 +294,24 @@ async def test_a_repeat_of_an_erased_message_is_still_one(tmp_path: Path):
         await api.receive(source, message(1, text="another"))  # and nothing is known of what it said
         assert len((await api.client.get("/v1/events")).json()["data"]) == 1
         assert await fetch(api, "SELECT content FROM identities") == [(None,)]
+
+
+async def test_what_comes_in_after_it_was_asked_is_new_and_stays_whole(tmp_path: Path):
+    async with running_api(tmp_path) as api:
+        source = await api.mapped_source()
+        await api.receive(source, message(1))
+        await ask(api)
+        await api.receive(source, message(2, vendor_message_id=None))
+        replay = await api.client.post("/v1/events/replay", json={"filter": {"from": ["+" + PERSON]}})
+        assert await eraser(api).once()
+        texts = [event["data"]["text"] for event in await of_type(api, "message.received")]
+        assert texts == [None, SECRET]
+        await api.receive(source, message(2, vendor_message_id=None))
+        assert (await fetch(api, "SELECT outcome, length(body) > 0 FROM receipts ORDER BY id")) == [
+            ("stored", 0), ("stored", 1), ("duplicate", 1),
+        ]  # fmt: skip
+        job = (await api.client.get(f"/v1/jobs/{replay.json()['job']['id']}")).json()
+        assert job["state"] == "running"
 
 
 async def test_it_goes_on_after_a_restart_and_ends_once_nobody_reads_an_old_state(tmp_path: Path):

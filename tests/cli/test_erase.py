@@ -1,5 +1,6 @@
 """`receiver erase`, beside a receiver that does it and without one; and what is left in the files of a real one."""
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def heard(**texts: str) -> None:
     """By a receiver that does not run: texts by the last digit of who wrote them."""
     source = answered("source", "add", "sendsms")
-    for digit, text in ({"_7": "words of hers"} | texts).items():
+    for digit, text in (texts | {"_7": "words of hers"}).items():
         inside(f"{source['url']}?from={PERSON[:-1]}{digit[1:]}&to=1898&message={text.replace(' ', '%20')}")
 
 
@@ -49,7 +50,7 @@ def test_nothing_is_left_in_the_files_of_a_running_receiver(tmp_path: Path):
         assert in_files(tmp_path, *sought) == []
         assert in_files(tmp_path, "words of his")
         left = answered("events", "list", "--order", "asc")["data"]
-        assert [event["data"]["text"] for event in left] == [None, "words of his"]
+        assert [event["data"]["text"] for event in left] == ["words of his", None]
         (job,) = [item for item in answered("jobs", "list")["data"] if item["kind"] == "erase"]
         assert (job["state"], PERSON in str(job)) == ("done", False)
         code, errors = server.end()
@@ -69,6 +70,20 @@ def test_without_a_receiver_it_is_put_down_and_done_at_the_next_start(tmp_path: 
     with serving(tmp_path, **LOOPBACK):
         soon(lambda: answered("jobs", "show", job["id"])["state"] == "done")
     assert in_files(tmp_path, PERSON) == []
+
+
+def test_killed_again_and_again_it_goes_on_and_nothing_is_left(tmp_path: Path):
+    heard(**{f"_{digit}": f"words of number {digit}" for digit in range(10)})
+    done("erase", PERSON, "--yes")
+    (job,) = answered("jobs", "list")["data"]
+    for _ in range(4):
+        with serving(tmp_path, **LOOPBACK) as server:
+            server.end(signal.SIGKILL)
+    with serving(tmp_path, **LOOPBACK):
+        soon(lambda: answered("jobs", "show", job["id"])["state"] == "done")
+        assert in_files(tmp_path, PERSON, "words of hers") == []
+        texts = [event["data"]["text"] for event in answered("events", "list")["data"]]
+        assert (len(texts), texts.count(None)) == (10, 1)
 
 
 def test_it_asks_before_it_does_and_a_no_changes_nothing():
