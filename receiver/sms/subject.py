@@ -28,6 +28,8 @@ _NO_DIGITS = _PUNCTUATION + bytes(range(0x80, 0x100))
 _GAP = rb"(?:[ \t\-./()\[\]~+]|\xc2[\xa0\xad]|\xe2[\x80\x81\x88][\x80-\xbf]){0,3}"
 _ESCAPE = re.compile(rb"\\u([0-9a-fA-F]{4})")
 _SEPARATOR = "\x1f"
+_MOST_ENCODED = 3
+"""How often over a text may have been percent-encoded."""
 
 
 class Subject:
@@ -90,11 +92,18 @@ def is_erased(event: Mapping[str, Any]) -> bool:
 
 
 def _readings(content: bytes) -> Iterator[bytes]:
+    """As it is, percent-decoded, with JSON's escapes read, one inside the other, and as UTF-16."""
     yield content
-    if b"%" in content:
-        yield unquote_to_bytes(content)
-    if b"\\u" in content:
-        yield _ESCAPE.sub(lambda found: chr(int(found[1], 16)).encode("utf-8", "replace"), content)
+    plain = content
+    for _ in range(_MOST_ENCODED):
+        if b"%" not in plain:
+            break
+        plain = unquote_to_bytes(plain)
+        yield plain
+    if b"\\u" in plain:
+        yield _ESCAPE.sub(lambda found: chr(int(found[1], 16)).encode("utf-8", "replace"), plain)
+    if b"\x00" in content:
+        yield content.replace(b"\x00", b"")
 
 
 def _written(number: str, kind: str) -> tuple[bytes, re.Pattern[bytes] | None]:

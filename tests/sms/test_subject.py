@@ -36,7 +36,15 @@ def test_it_is_found_however_it_is_written(way, before, after):
     assert PERSON.is_in(text.encode())
     assert PERSON.is_in(quote(text, safe="").encode())
     assert PERSON.is_in(orjson.dumps(text))
-    assert PERSON.is_in("".join(f"\\u{ord(char):04x}" for char in text).encode())
+    escaped = "".join(f"\\u{ord(char):04x}" for char in text)
+    assert PERSON.is_in(escaped.encode())
+    assert PERSON.is_in(quote(escaped, safe="").encode())
+    assert PERSON.is_in(quote(quote(orjson.dumps(text), safe=""), safe="").encode())
+
+
+@pytest.mark.parametrize("charset", ["utf-16", "utf-16-be", "utf-16-le", "latin-1"])
+def test_it_is_found_in_other_charsets(charset):
+    assert PERSON.is_in(f'{{"from": "{NUMBER}", "text": "grüße"}}'.encode(charset))
 
 
 @pytest.mark.parametrize(
