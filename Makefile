@@ -73,7 +73,7 @@ requirements-dev.lock:
 	@$(ABOUT)
 
 requirements.lock: | requirements-dev.lock
-	@$(LOCK) --constraint requirements-dev.lock pyproject.toml --output-file $@.new
+	@$(LOCK) --extra postgres --constraint requirements-dev.lock pyproject.toml --output-file $@.new
 	@$(ABOUT)
 
 requirements-build.lock: | requirements-dev.lock

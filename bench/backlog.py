@@ -89,11 +89,15 @@ def _emptied(folder: Path, other: Path) -> None:
         database.execute("ATTACH ? AS full", [str(folder / "receiver.db")])
         ((mark,),) = database.execute("PRAGMA full.application_id")
         database.execute(f"PRAGMA application_id = {mark}")
+        shadows = "SELECT name FROM pragma_table_list WHERE schema = 'full' AND type = 'shadow'"
         schema = "SELECT sql FROM full.sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
-        for (statement,) in database.execute(f"{schema} ORDER BY type = 'table' DESC").fetchall():
+        for (statement,) in database.execute(
+            f"{schema} AND name NOT IN ({shadows}) ORDER BY type = 'table' DESC"
+        ).fetchall():
             database.execute(statement)
         for name in SHARED:
             database.execute(f"INSERT INTO {name} SELECT * FROM full.{name}")
+        database.execute("UPDATE followers SET position = 0")
 
 
 def pause(folder: Path, *, paused: bool) -> None:

@@ -15,7 +15,7 @@ from bench.requests import AREAS
 from receiver.sms.timestamps import from_text, to_text
 from receiver.storage.ids import Ids
 
-SHARED = ("catalog", "sources", "subscriptions", "keys", "migrations")
+SHARED = ("catalog", "sources", "subscriptions", "keys", "migrations", "followers")
 """What stands once in a database, however much it holds."""
 
 _MARKS = re.compile(
@@ -119,7 +119,10 @@ class Specimen:
 
 
 def tables(database: sqlite3.Connection) -> list[str]:
-    rows = database.execute("SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%'")
+    """But for the index of texts, which is no table of rows."""
+    rows = database.execute(
+        "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' AND name NOT LIKE 'sqlite_%'"
+    )
     return [name for (name,) in rows]
 
 

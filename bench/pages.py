@@ -1,4 +1,4 @@
-"""Pages of the event log by all sorts of filters, through the API, over one connection: the slowest of them counts."""
+"""Pages of the log and of messages by all sorts of filters, through the API, over one connection: the slowest is it."""
 
 import random
 import sqlite3
@@ -10,10 +10,11 @@ from urllib.parse import quote
 
 from bench import backlog
 from bench.figure import Figure
+from bench.grown import RARE
 from bench.process import API_KEY, PORT, target
 from bench.wire import Load, percentile
 
-FILTERS = {
+EVENTS = {
     "nothing": "",
     "newest first": "order=desc",
     "from somewhere in the log": "after={id}",
@@ -39,6 +40,40 @@ FILTERS = {
     "type and an hour": "type=message.received&since={at}&until={later}",
     "source, type and our number": "source={source_id}&type=message.received&to={to_address}",
     "two persons who never met": "from={from_address}&to={other}",
+    "a word of every text": "q=thanks",
+    "the same, newest first": "q=thanks&order=desc",
+    "words that are in few texts": f"q={RARE}+thanks&order=desc",
+    "the beginning of a word": "q=inv*&after={id}",
+    "a word that is nowhere": "q=nowhere",
+    "a word and a person": "q=thanks&from={from_address}",
+    "a word and a person who never wrote": "q=thanks&from={to_address}9",
+    "a word, a source and a time": "q=thanks&source={source_id}&until={at}&order=desc",
+}
+MESSAGES = {
+    "nothing": "",
+    "from somewhere among them": "after={message_id}",
+    "inbound": "direction=in&after={message_id}",
+    "unread": "unread=true",
+    "unread of a person": "unread=true&from={from_address}",
+    "read, where nothing is": "unread=false",
+    "delivered": "status=delivered&after={message_id}",
+    "sent, where nothing is": "status=sent&after={message_id}",
+    "failed": "status=undelivered&status=rejected&status=failed&status=expired",
+    "from": "from={from_address}",
+    "from, by prefix": "from={prefix}*",
+    "to": "to={to_address}",
+    "a conversation": "between={from_address}&between={to_address}",
+    "two persons who never met": "between={from_address}&between={other}",
+    "source": "source={source_id}&after={message_id}",
+    "a vendor without messages": "vendor=sendsms",
+    "a batch that is not there": "batch_id={id}",
+    "an hour": "since={at}&until={later}",
+    "inbound of a person in an hour": "direction=in&from={from_address}&since={at}&until={later}",
+    "a word of every text": "q=thanks&unread=true",
+    "words that are in few texts": f"q={RARE}+thanks",
+}
+FILTERS = {f"events: {name}": f"/v1/events?{query}" for name, query in EVENTS.items()} | {
+    f"messages: {name}": f"/v1/messages?{query}" for name, query in MESSAGES.items()
 }
 _COLUMNS = "id, message_id, vendor_message_id, source_id, from_address, to_address, accepted_at"
 _EACH, _SECONDS = 200, 5.0
@@ -94,4 +129,4 @@ def _text(micros: int) -> str:
 
 
 def _request(query: str) -> bytes:
-    return f"GET /v1/events?{query} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {API_KEY}\r\n\r\n".encode()
+    return f"GET {query} HTTP/1.1\r\nHost: bench\r\nAuthorization: Bearer {API_KEY}\r\n\r\n".encode()

@@ -9,7 +9,7 @@ import os
 import random
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, MutableMapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -31,8 +31,9 @@ from receiver.intake.http import RawHeaders, Receive, Send, Whole
 from receiver.intake.receive import Intake
 from receiver.observe import Counters, Health, log
 from receiver.settings import Settings
+from receiver.sms.consent import Change
 from receiver.sms.timestamps import SECOND
-from receiver.storage import events, keys, sources
+from receiver.storage import events, keys, search, sources
 from receiver.storage.batch import Batch, Operation
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import Broken, CannotStart, StorageError, Unavailable
@@ -40,12 +41,14 @@ from receiver.storage.deliveries import Attempt
 from receiver.storage.eraser import Eraser
 from receiver.storage.erasing import places
 from receiver.storage.ids import Ids
+from receiver.storage.indexer import Indexer
 from receiver.storage.keys import Key
+from receiver.storage.live import Live
 from receiver.storage.migrate import migrate, pending
 from receiver.storage.ownership import Ownership
 from receiver.storage.purge import purges_of
 from receiver.storage.purger import Purger
-from receiver.storage.record import Recorded, Recorder, Recording
+from receiver.storage.record import Consented, Recorded, Recorder, Recording
 from receiver.storage.retention import Retention
 from receiver.storage.sqlite import SqliteDatabase
 from receiver.storage.subscriptions import Subscription
@@ -106,20 +109,30 @@ class App:
         """A vendor's request that came in one piece, past ASGI; False when it must be called with it."""
         return self._intake.straight(whole, answered)
 
+    def end_streams(self) -> None:
+        """What would go on for ever ends now, so that a server that stops has not to wait for it."""
+        self.live.close()
+
     async def owner(self, scope: Scope, receive: Receive, send: Send) -> None:
         scope["receiver.owner"] = True
         await self(scope, receive, send)
 
+    @property
+    def attempts_at_most(self) -> int:
+        """Under way at once: one for each lane with nothing under way goes beyond the places, up to twice as many."""
+        return _attempts_at_most(self.settings)
+
     @asynccontextmanager
-    async def lifespan(self, *, dispatch: bool = True) -> AsyncIterator[Self]:
+    async def lifespan(self, *, dispatch: bool = True, apart: bool = False) -> AsyncIterator[Self]:
         """Raises CannotStart, with nothing changed, when the database is not ours to open.
 
         Without `dispatch` no delivery is sent and no first key is made: for a command that changes one thing and ends.
+        With `apart` a process of its own writes: quicker under load, and slower to start.
         """
         async with AsyncExitStack() as stack:
             settings = self.settings
-            stack.enter_context(Ownership(settings.database_path, settings.lock_wait))
-            database = await SqliteDatabase.open(settings.database_path)
+            lock = stack.enter_context(Ownership(settings.database_path, settings.lock_wait))
+            database = await SqliteDatabase.open(settings.database_path, apart=lock.descriptor if apart else None)
             stack.push_async_callback(database.close)
             stack.push_async_callback(self.transport.aclose)
             with _making_ready(settings.database_path):
@@ -147,12 +160,14 @@ class App:
                     raise CannotStart(f"{self.settings.database_path}: the schema is behind this version; migrate it")
             self._build(database)
             self.batch.close()
+            self.live.still = True
             yield self
 
     def _build(self, database: SqliteDatabase) -> None:
         settings, world = self.settings, self.world
         self.database = database
-        self.batch = Batch(database, patience=self.limits.late)
+        self.live = Live()
+        self.batch = Batch(database, patience=self.limits.late, committed=self.live.told, undone=self._read_again)
         pace = Pace(
             schedule=settings.retry_schedule,
             timeout=settings.delivery_timeout,
@@ -175,21 +190,23 @@ class App:
             tell=recorder.tell,
         )
         self._recording: Operation[Recording, Recorded] = Operation(recorder.record, self._recorded, _held)
+        self._consenting: Operation[Sequence[Change], Consented] = Operation(recorder.change_consents, self._recorded)
         self.jobs = Jobs(
             batch=self.batch, catalog=self.catalog, ids=self.ids, clock=world.clock, wake_lane=self.dispatcher.wake
         )
+        self.indexer = Indexer(database, self.batch)
         retention = Retention(events=_micros(settings.retention_events), receipts=_micros(settings.retention_receipts))
         self.purger = Purger(
             database=database,
             batch=self.batch,
-            purges=purges_of(retention),
+            purges=purges_of(retention, [search.forget]),
             clock=world.clock,
             monotonic=world.monotonic,
         )
         self.eraser = Eraser(
             database=database,
             batch=self.batch,
-            places=places(),
+            places=places([search.forget]),
             clock=world.clock,
             monotonic=world.monotonic,
             entropy=world.entropy,
@@ -227,12 +244,19 @@ class App:
             wake=self.dispatcher.wake,
             ask_consent=self._ask_consent,
             jobs_woken=self._wake_jobs,
+            reread=self._read_again,
+            live=self.live,
+            consent=self._consent,
             causes=self.health.causes,
             failed=self.throttle.failed,
         )
 
-    def _recorded(self, committed: Sequence[Recorded]) -> None:
+    def _recorded(self, committed: Sequence[Recorded] | Sequence[Consented]) -> None:
         self.dispatcher.hand_over([item.outgoing for item in committed])
+        self.indexer.wake()
+
+    async def _consent(self, wish: Sequence[Change]) -> int:
+        return (await self.batch.submit(self._consenting, wish)).changed
 
     def _wake_jobs(self) -> None:
         self.jobs.wake()
@@ -263,18 +287,21 @@ class App:
         self._minor: set[asyncio.Task[None]] = set()
         running = [asyncio.create_task(self._commit())]
         if dispatch:
-            running += [asyncio.create_task(self._send()), asyncio.create_task(self.jobs.run())]
-            running += [asyncio.create_task(self.purger.run()), asyncio.create_task(self.eraser.run())]
-        watching = asyncio.create_task(watch(self.batch, self.health, self.limits, self.failed.set))
+            works = (self._send(), self.jobs.run(), self._index(), self.purger.run(), self.eraser.run())
+            running += [asyncio.create_task(work) for work in works]
+        watching = asyncio.create_task(watch(self.batch, self.health, self.limits, self._give_up))
         try:
             yield
         finally:
+            self.live.close()
+            self.indexer.stop()
             self.purger.stop()
             self.eraser.stop()
             await self.jobs.stop()
             await self.dispatcher.stop(DRAIN_SECONDS)
             self.batch.close()
-            await asyncio.gather(*running, *self._minor, return_exceptions=True)
+            await asyncio.gather(*running, return_exceptions=True)
+            await asyncio.gather(*self._minor, return_exceptions=True)
             watching.cancel()
 
     async def _commit(self) -> None:
@@ -284,6 +311,10 @@ class App:
             log("database.broken", level="error", exc=error)
             self.health.fail("database")
             self.failed.set()
+
+    def _give_up(self) -> None:
+        self.failed.set()
+        self.database.abandon()
 
     async def _send(self) -> None:
         while True:
@@ -298,6 +329,12 @@ class App:
                 return
             else:
                 return
+
+    async def _index(self) -> None:
+        try:
+            await self.indexer.run()
+        except Exception as error:  # noqa: BLE001 — searches go on without, what is not indexed is looked into
+            log("index.failed", level="error", exc=error)
 
     async def _make_first_key(self) -> None:
         if self.settings.api_key is not None:
@@ -316,7 +353,21 @@ class App:
         if abs(now - self._refusals.get(source_id, 0)) < SECOND:
             return
         self._refusals[source_id] = now
-        task = asyncio.get_running_loop().create_task(self._noted(source_id, reason, now))
+        self._besides(self._noted(source_id, reason, now))
+
+    def _read_again(self) -> None:
+        """The catalog may have read changes that were rolled back, or lack some that nobody waited for."""
+        self._besides(self._reread())
+
+    async def _reread(self) -> None:
+        try:
+            async with self.database.reading() as reader:
+                await self.catalog.refresh(reader)
+        except StorageError as error:  # the next transaction reads it
+            log("catalog.not_read", level="warning", exc=error)
+
+    def _besides(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
         self._minor.add(task)
         task.add_done_callback(self._minor.discard)
 
@@ -356,6 +407,10 @@ def _transport(settings: Settings) -> Transport:
     return Transport(
         Guard(settings.egress_allow),
         deadline=None,  # `post` has one
-        connections=2 * settings.delivery_concurrency,  # those that hang leave room for one of every other lane
-        connections_per_host=settings.delivery_concurrency,
+        connections=_attempts_at_most(settings),
+        connections_per_host=_attempts_at_most(settings),  # many subscriptions may lie at one; lanes have limits
     )
+
+
+def _attempts_at_most(settings: Settings) -> int:
+    return 2 * settings.delivery_concurrency

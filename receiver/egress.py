@@ -149,6 +149,14 @@ def _result(host: str, port: int, address: str) -> ResolveResult:
     )
 
 
+@dataclass(slots=True)
+class Kept:
+    """How many connections are open, and up to how many of them one is kept for the next request when it has served."""
+
+    most: int
+    open: int = 0
+
+
 class Answers(ResponseHandler):
     """A connection that takes in no more than one answer needs, however fast the other side sends.
 
@@ -157,10 +165,24 @@ class Answers(ResponseHandler):
     fails, after MAX_READ bytes it is read no further and the attempt meets its deadline.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, kept: Kept) -> None:
         super().__init__(loop)
+        self._kept = kept
         self._answers = 0
         self._taken = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._kept.open += 1
+        super().connection_made(transport)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._kept.open -= 1
+        super().connection_lost(exc)
+
+    @property
+    def should_close(self) -> bool:
+        """Else one stays open for each host, and there may be thousands of them."""
+        return super().should_close or self._kept.open > self._kept.most
 
     def set_response_params(self, **params: Any) -> None:
         """Called for each request."""
@@ -198,13 +220,13 @@ class Answers(ResponseHandler):
 class Connector(aiohttp.TCPConnector):
     """Makes connections that are `Answers`; aiohttp has no public way to say so."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, kept: Kept, **options: Any) -> None:
         super().__init__(**options)
-        self._factory = partial(_answers, asyncio.get_running_loop())
+        self._factory = partial(_answers, asyncio.get_running_loop(), kept)
 
 
-def _answers(loop: asyncio.AbstractEventLoop) -> ResponseHandler:
-    return Answers(loop)
+def _answers(loop: asyncio.AbstractEventLoop, kept: Kept) -> ResponseHandler:
+    return Answers(loop, kept)
 
 
 class Transport(httpx2.AsyncBaseTransport):
@@ -266,6 +288,7 @@ class Transport(httpx2.AsyncBaseTransport):
     def _open(self) -> aiohttp.ClientSession:
         self._names = Names(self._guard, LookUps(self._resolve, deadline=self._dns_timeout))
         connector = Connector(
+            Kept(most=max(1, self._connections // 2)),
             resolver=self._names,
             socket_factory=self._socket,
             ttl_dns_cache=self._dns_ttl,

@@ -264,6 +264,15 @@ def start_logging(level: Level, style: Format, descriptor: int = 2) -> LineHandl
     return handler
 
 
+def redact_last_resort() -> None:
+    """For commands that start no log: what they have to tell, from warnings on, is a line like all others.
+
+    https://docs.python.org/3/library/logging.html#logging.lastResort
+    """
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(LineFormatter("text"))
+
+
 Labels = tuple[tuple[str, str], ...]
 
 

@@ -51,8 +51,10 @@ class Listening:
 
     servers: Sequence[_Server]
     running: "Sequence[asyncio.Task[None]]"
+    end_streams: Callable[[], None]
 
     def stop(self) -> None:
+        self.end_streams()
         for server in self.servers:
             server.should_exit = True
 
@@ -66,9 +68,9 @@ async def serve(app: App, started: Callable[[str, Path], None]) -> int:
     path = app.settings.database_path.with_name(app.settings.database_path.name + ".sock")
     ending = asyncio.create_task(_end_anyway(app))
     try:
-        async with app.lifespan():
+        async with app.lifespan(apart=True):
             with tcp(app.settings.host, app.settings.port) as world, _owners(path) as owner:
-                connections = Connections(places(app.settings.delivery_concurrency), app.counters.increment)
+                connections = Connections(places(app.attempts_at_most), app.counters.increment)
                 async with listening(app, world, owner, connections=connections) as listens:
                     _on_signals(listens)
                     freeze()
@@ -98,7 +100,7 @@ async def listening(
         doors.append((owner, app.owner))
     servers = [_Server(_config(door[1], made)) for door, made in zip(doors, protocols, strict=True)]
     running = [asyncio.create_task(server.serve([door[0]])) for server, door in zip(servers, doors, strict=True)]
-    listens = Listening(servers, running)
+    listens = Listening(servers, running, app.end_streams)
     try:
         yield listens
     finally:

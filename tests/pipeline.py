@@ -141,6 +141,7 @@ class OneDoor:
 
     def __init__(self) -> None:
         self._door: Door | None = None
+        self.shut_all = False
 
     def open(self, source: Source, vendor: Vendor) -> None:
         origin = Origin(
@@ -151,6 +152,9 @@ class OneDoor:
             reference_days=source.options.reference_days,
         )
         self._door = Door(TOKEN, source, vendor, origin)
+
+    def shut(self, _token: str) -> bool:
+        return self.shut_all
 
     def door(self, token: str) -> Door | None:
         return self._door if token == TOKEN else None

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from receiver.settings import settings_table
-from tests.docs import of_api, of_events, of_vendors
+from tests.docs import of_api, of_events, of_tables, of_vendors
 from tests.docs.markdown import DOCS, ROOT, filled
 
 SETTINGS = DOCS / "settings.md"
@@ -14,6 +14,7 @@ GENERATED: Mapping[Path, Mapping[str, Callable[[], str]]] = {
     DOCS / "events.md": of_events.PARTS,
     DOCS / "vendors.md": of_vendors.PARTS,
     DOCS / "api.md": of_api.PARTS,
+    DOCS / "read.md": of_tables.PARTS,
     ROOT / "README.md": of_vendors.README,
 }
 

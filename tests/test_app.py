@@ -16,7 +16,9 @@ from twilio.request_validator import RequestValidator  # type: ignore[import-unt
 from receiver.app import App, World, create_app
 from receiver.settings import Settings
 from receiver.storage.database import Transaction
-from tests.delivery.dispatching import Clock, Gate, Subscribers, answers, in_turn, quiet, until
+from tests.delivery.bad_subscribers import no_answer, subscriber
+from tests.delivery.dispatching import PATIENCE, Clock, Gate, Subscribers, answers, in_turn, quiet, until
+from tests.door.knocking import attempt
 
 KEY = "an-admin-key-of-the-settings"
 PUBLIC = "https://sms.example.com"
@@ -99,7 +101,7 @@ async def it_got(it: Running, number: int) -> None:
 
 
 async def finished(it: Running) -> None:
-    for _ in range(1000):
+    for _ in range(PATIENCE):
         ((left,),) = await it.fetch("SELECT count(*) FROM deliveries WHERE state IN ('waiting', 'sending', 'retrying')")
         if not left:
             return
@@ -311,6 +313,20 @@ async def test_a_clock_that_went_back_does_not_silence_refusals(tmp_path: Path) 
         await it.vendor(source["url"], "0" * 32)
         ((_, moment),) = await noted(it)
         assert moment == it.clock()
+
+
+async def test_those_who_hang_at_a_host_keep_no_other_subscription_from_it(tmp_path: Path) -> None:
+    """Hundreds may lie at one host, that of a service which they all use; see `Lanes` for how many go at once."""
+    app = create_app(settings(tmp_path, delivery_concurrency=2, egress_allow="127.0.0.0/8"))
+    async with subscriber(no_answer) as host:
+        attempts = [asyncio.create_task(attempt(app.transport, f"{host.url}/{number}")) for number in range(4)]
+        try:
+            await until(lambda: host.connects == 4)
+        finally:
+            for task in attempts:
+                task.cancel()
+            await asyncio.gather(*attempts, return_exceptions=True)
+            await app.transport.aclose()
 
 
 async def test_the_door_is_found_with_and_without_the_prefix_of_the_public_url(tmp_path: Path) -> None:

@@ -1,10 +1,14 @@
 """The door out as a transport: what is sent is what was asked for. What is refused and survived: see `tests/door`."""
 
+import asyncio
+from contextlib import AsyncExitStack
+
 import httpx2
 import pytest
 
 from receiver.egress import NameNotResolved, Transport, check_url, destination
 from tests.delivery.bad_subscribers import answer, no_answer, subscriber
+from tests.delivery.dispatching import until
 from tests.delivery.running import on_asyncio
 from tests.door.knocking import LOOPBACK, PUBLIC, Named
 
@@ -67,6 +71,26 @@ def test_a_header_that_would_split_the_request_is_not_sent():
                     httpx2.Request("POST", it.url, headers=[(b"x", b"1\r\nX-Injected: 1")], content=b"")
                 )
             assert it.requests == []
+
+    on_asyncio(main())
+
+
+@pytest.mark.parametrize("at_once", [False, True])
+def test_of_many_hosts_few_connections_are_kept_for_next_time(at_once: bool):
+    """Each holds a descriptor, and ten thousand subscriptions may lie at as many hosts."""
+
+    async def main() -> None:
+        async with AsyncExitStack() as stack:
+            hosts = [await stack.enter_async_context(subscriber(answer())) for _ in range(12)]
+            transport = await stack.enter_async_context(Transport(LOOPBACK, connections=8))
+            if at_once:
+                await asyncio.gather(*(post_to(transport, host.url) for host in hosts))
+            else:
+                for host in hosts:
+                    await post_to(transport, host.url)
+            await until(lambda: sum(host.held for host in hosts) <= 4)
+            await asyncio.gather(*(post_to(transport, host.url) for host in hosts if host.held))
+            assert sum(host.connects for host in hosts) == 12  # those that were kept serve again
 
     on_asyncio(main())
 

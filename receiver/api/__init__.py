@@ -7,7 +7,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from receiver.api import deliveries, events, health, jobs, keys, receipts, sources, subjects, subscriptions, vendors
+from receiver.api import (
+    batches,
+    consumers,
+    deliveries,
+    events,
+    export,
+    health,
+    jobs,
+    keys,
+    messages,
+    opt_outs,
+    receipts,
+    sources,
+    stream,
+    subjects,
+    subscriptions,
+    vendors,
+)
 from receiver.api.context import Context
 from receiver.api.openapi import with_document
 from receiver.api.operation import Operations, Resource
@@ -18,7 +35,13 @@ OPERATIONS: Operations = (
     *sources.OPERATIONS,
     *subscriptions.OPERATIONS,
     *jobs.OPERATIONS,  # before the events: none of those is called `replay`
+    *stream.OPERATIONS,  # nor `stream`
+    *export.OPERATIONS,  # nor `export`
     *events.OPERATIONS,
+    *consumers.OPERATIONS,
+    *messages.OPERATIONS,
+    *batches.OPERATIONS,
+    *opt_outs.OPERATIONS,
     *deliveries.OPERATIONS,
     *receipts.OPERATIONS,
     *subjects.OPERATIONS,

@@ -60,6 +60,15 @@ async def authorize(context: Context, request: Request, scope: Scope | None) -> 
     return principal
 
 
+async def still_valid(context: Context, principal: Principal) -> bool:
+    """Whether the key of a call that goes on and on was not revoked meanwhile."""
+    if principal in (_OWNER, _SETTINGS):
+        return True
+    async with context.database.reading() as reader:
+        found = await keys.get(reader, principal.name)
+    return found is not None and found.revoked_at is None
+
+
 def _hold_up(context: Context, request: Request) -> None:
     """Raises Problem when this peer fails too often. A valid key never comes here: an operator is not locked out."""
     wait = context.failed(request.client.host if request.client else "")

@@ -7,11 +7,13 @@ from typing import TypeVar
 from receiver.api.problem import Problem
 from receiver.delivery.handshake import Consent, NoConsent
 from receiver.egress import Guard
+from receiver.sms.consent import Change
 from receiver.storage.batch import Batch
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import Database, Transaction
 from receiver.storage.deliveries import Attempt
 from receiver.storage.ids import Ids
+from receiver.storage.live import Live
 from receiver.storage.subscriptions import Subscription
 from receiver.throttle import unlimited
 from receiver.vendors import VENDORS
@@ -29,8 +31,11 @@ class Context:
     ping        sends one test.ping now and returns the attempt
     wake        told of a subscription that has deliveries due in store
     ask_consent asks a subscription's URL whether deliveries are welcome, with its headers and at its rate
+    live        who reads along the log, and is woken by commits
     jobs_woken  told of a job that was just asked for
+    reread      has the catalog read again in a while
     causes      why this process is not ready; empty when it is
+    consent     changes the opt-out list as one wish, and says how many of its lines are others now
     failed      told of a peer without a valid key; for how many seconds it is told no more than 429, 0 for none
     under_way   calls with an Idempotency-Key that are being carried out, by a hash of it
     besides     what is written in the transaction of every change
@@ -51,14 +56,21 @@ class Context:
     causes: Callable[[], Sequence[str]]
     ask_consent: Callable[[Subscription], Awaitable[Consent | NoConsent]]
     jobs_woken: Callable[[], None]
+    consent: Callable[[Sequence[Change]], Awaitable[int]]
+    reread: Callable[[], None] = lambda: None
     failed: Callable[[str], float] = unlimited
+    live: Live = field(default_factory=Live)
     vendors: Mapping[str, Vendor] = field(default_factory=lambda: VENDORS)
     under_way: set[str] = field(default_factory=set)
     besides: Callable[[Transaction], Awaitable[None]] | None = None
 
-    async def write(self, change: Callable[[Transaction], Awaitable[Result]]) -> Result:
+    async def write(
+        self, change: Callable[[Transaction], Awaitable[Result]], told: Callable[[Result], None] = lambda _: None
+    ) -> Result:
         """The result of `change`, committed. A Problem must be raised before anything is written: it is handed over
         as a value, so that the transaction, which others share, goes on.
+
+        `told` is told of the result too, even when nobody waits for it any more: see `Batch.write`.
         """
 
         async def guarded(transaction: Transaction) -> Result | Problem:
@@ -70,14 +82,27 @@ class Context:
                 await self.besides(transaction)
             return changed
 
-        result = await self.batch.write(guarded)
+        def committed(result: Result | Problem) -> None:
+            if not isinstance(result, Problem):
+                told(result)
+
+        result = await self.batch.write(guarded, committed)
         if isinstance(result, Problem):
             raise result
         return result
 
-    async def reconfigure(self, change: Callable[[Transaction], Awaitable[Result]]) -> Result:
-        """`write` for sources and subscriptions: answered when the rest of the process knows of it."""
-        result = await self.write(change)
+    async def reconfigure(
+        self, change: Callable[[Transaction], Awaitable[Result]], told: Callable[[Result], None] = lambda _: None
+    ) -> Result:
+        """`write` for sources and subscriptions: answered when the rest of the process knows of it, which it will when
+        nobody waits for the answer too.
+        """
+
+        def committed(result: Result) -> None:
+            told(result)
+            self.reread()
+
+        result = await self.write(change, committed)
         async with self.database.reading() as reader:
             await self.catalog.refresh(reader)
         return result

@@ -12,6 +12,7 @@ from receiver.api.problem import Problem
 _VERSION = b"\x01"
 _SEPARATOR = "\x1f"
 _ID_CHARS = 26
+_SEQ_DIGITS = 18
 
 Row = TypeVar("Row")
 
@@ -32,6 +33,16 @@ def decode(kind: str, cursor: str) -> str:
     if encode(kind, position) != cursor:
         raise Problem("bad_cursor")
     return position
+
+
+def place(kind: str, cursor: str) -> int | None:
+    """A position in the log, None for its start; raises Problem."""
+    position = decode(kind, cursor)
+    if not position:
+        return None
+    if not (position.isascii() and position.isdigit() and len(position) <= _SEQ_DIGITS):
+        raise Problem("bad_cursor")
+    return int(position)
 
 
 def is_id(text: str, prefix: str) -> bool:
@@ -59,9 +70,16 @@ def position_of(query: Paged, kind: str, prefix: str) -> str | None:
     return position or None
 
 
-def turn(query: Paged, kind: str, found: Sequence[Row], position: Callable[[Row], str]) -> Turned[Row]:
-    """A page from `found`, which was asked for one row more than the limit."""
+def turn(
+    query: Paged, kind: str, found: Sequence[Row], position: Callable[[Row], str], *, upto: object = None
+) -> Turned[Row]:
+    """A page from `found`, which was asked for one row more than the limit. Where fewer were found, `upto` is how far
+    was looked, None to the end.
+    """
     rows = found[: query.limit]
+    if upto is not None and len(found) <= query.limit:
+        behind = encode(kind, str(upto))
+        return Turned(rows, behind, behind)
     if not rows:
         return Turned(rows, None, query.after or encode(kind, ""))
     last = encode(kind, position(rows[-1]))

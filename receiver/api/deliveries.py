@@ -118,8 +118,7 @@ async def retry(context: Context, call: Call[Nothing, Nothing]) -> Answer:
         await deliveries.reopen(transaction, [call.id], now)
         return await deliveries.get(transaction, call.id) or row
 
-    row = await context.write(change)
-    context.wake(row.subscription_id)
+    row = await context.write(change, lambda row: context.wake(row.subscription_id))
     return Answer(body=_shown(row))
 
 

@@ -8,18 +8,20 @@ from pydantic import AfterValidator, Field, RootModel
 
 from receiver.api import deliveries
 from receiver.api.context import Context
-from receiver.api.cursor import Turned, decode, encode, is_id, turn
+from receiver.api.cursor import Turned, encode, is_id, place, turn
 from receiver.api.deliveries import DeliveryPage
-from receiver.api.inputs import Address, Moment, Nothing, Paged, Word
+from receiver.api.inputs import Address, Input, Moment, Nothing, Paged, Text, Word
 from receiver.api.operation import Answer, Call, Operation, Operations
 from receiver.api.problem import Problem
 from receiver.api.shapes import Page
 from receiver.sms.events import STATUSES, TYPES, Event
 from receiver.sms.matching import valid_type_pattern
+from receiver.sms.words import query as words_of
 from receiver.storage import events, purges
 from receiver.storage.database import Reader
 
-_SEQ_DIGITS = 18
+FORWARD = "events.asc"
+"""The kind of a cursor that goes on towards newer events."""
 
 
 def type_pattern(pattern: str) -> str:
@@ -35,11 +37,27 @@ def _status(word: str) -> str:
     return word
 
 
+def _words(text: str) -> str:
+    if not words_of(text):
+        raise ValueError("has no word to look for")
+    return text
+
+
+Words = Annotated[
+    Text,
+    AfterValidator(_words),
+    Field(
+        max_length=512,
+        examples=["invoice", "caf*"],
+        description="words that must all be in the text of a message, in any order; case and diacritics do not count; "
+        "`*` behind one makes it the beginning of a word",
+    ),
+]
 TypePattern = Annotated[Word, AfterValidator(type_pattern), Field(examples=["message.*", *TYPES])]
 Status = Annotated[str, AfterValidator(_status), Field(json_schema_extra={"enum": list(STATUSES)})]
 
 
-class EventQuery(Paged):
+class EventFilters(Input):
     """All that are given must hold."""
 
     type: list[TypePattern] = Field([], max_length=100, description="given several times: any of them")
@@ -53,6 +71,12 @@ class EventQuery(Paged):
     status: Status | None = None
     since: Moment | None = Field(None, description="accepted at this time or later")
     until: Moment | None = Field(None, description="accepted before this time")
+    q: Words | None = None
+
+
+class EventQuery(EventFilters, Paged):
+    """All that are given must hold. A page may have fewer rows than asked for, even none, while `next` leads on."""
+
     order: Literal["asc", "desc"] = Field("asc", description="`asc` is oldest first, by acceptance")
 
 
@@ -68,12 +92,13 @@ async def listed(context: Context, call: Call[EventQuery, Nothing]) -> Answer:
     query = call.query
     kind = f"events.{query.order}"
     async with context.database.reading() as reader:
-        after = await _position(reader, query, kind)
-        found = await events.page(
-            reader, _wanted(query), after=after, limit=query.limit + 1, newest_first=query.order == "desc"
+        after = None if query.after is None else await position(reader, query.after, kind)
+        seen = await events.look(
+            reader, wanted(query), after=after, limit=query.limit + 1, newest_first=query.order == "desc"
         )
-        end = None if found or query.order == "desc" else await events.newest(reader)
-    page = turn(query, kind, found, lambda row: str(row.seq))
+        at_end = query.order == "asc" and not seen.rows and seen.upto is None
+        end = await events.readable(reader) if at_end else None
+    page = turn(query, kind, seen.rows, lambda row: str(row.seq), upto=seen.upto)
     if end is not None:  # who looks for something rare keeps up with the log, and with what is purged of it
         page = replace(page, last=encode(kind, str(max(end, after or 0))))
     return Answer(body=_joined(page), next=page.next)
@@ -95,33 +120,26 @@ async def owed(context: Context, call: Call[Paged, Nothing]) -> Answer:
     return deliveries.answer_page(await deliveries.find(context, call.query, event=call.id))
 
 
-async def _position(reader: Reader, query: EventQuery, kind: str) -> int | None:
-    """Where in the log the page begins: behind a cursor or an event; raises Problem."""
-    if query.after is None:
-        return None
+async def position(reader: Reader, after: str, kind: str = FORWARD) -> int | None:
+    """Where in the log a cursor or an event is, None for the very start; raises Problem, also where something that
+    follows is no longer kept.
+    """
     gone = await purges.gone(reader, "events")
-    if is_id(query.after, "evt"):
-        found = await events.position(reader, query.after)
+    if is_id(after, "evt"):
+        found = await events.position(reader, after)
         if found is None:
-            raise Problem("cursor_gone" if query.after <= gone.id else "bad_cursor")
+            raise Problem("cursor_gone" if after <= gone.id else "bad_cursor")
     else:
-        found = _decoded(kind, query.after)
-    if query.order == "desc" and found == 0:
+        found = place(kind, after)
+    forward = kind == FORWARD
+    if not forward and found is None:
         return None
-    if found < gone.seq + (query.order == "desc"):  # oldest first, what follows the last that went is all there
+    if (found or 0) < gone.seq + (not forward):  # oldest first, what follows the last that went is all there
         raise Problem("cursor_gone")
     return found
 
 
-def _decoded(kind: str, cursor: str) -> int:
-    """0 is the start of the list."""
-    position = decode(kind, cursor)
-    if position and not (position.isascii() and position.isdigit() and len(position) <= _SEQ_DIGITS):
-        raise Problem("bad_cursor")
-    return int(position or 0)
-
-
-def _wanted(query: EventQuery) -> events.Wanted:
+def wanted(query: EventFilters) -> events.Wanted:
     return events.Wanted(
         types=query.type,
         vendor=query.vendor,
@@ -134,6 +152,7 @@ def _wanted(query: EventQuery) -> events.Wanted:
         status=query.status,
         since=query.since,
         until=query.until,
+        words=words_of(query.q or ""),
     )
 
 

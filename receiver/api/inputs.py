@@ -36,13 +36,26 @@ class Nothing(Input):
     """No parameters, or an empty body."""
 
 
+class Upload(Input):
+    """A body that is no JSON, as it came."""
+
+    content: bytes
+
+
 Model = TypeVar("Model", bound=Input)
 
 
-def _integer(value: object) -> object:
+def integer(value: object) -> object:
+    """A whole number of a query string, where every value is a text; raises ValueError."""
     if isinstance(value, str) and not _INTEGER.fullmatch(value):
         raise ValueError("must be a whole number")
     return value
+
+
+def _flag(value: object) -> object:
+    if value not in ("true", "false"):
+        raise ValueError("must be `true` or `false`")
+    return value == "true"
 
 
 def _moment(value: object) -> int:
@@ -69,6 +82,9 @@ Address = Annotated[
     AfterValidator(_address),
     Field(examples=["+447700900123", "+4477*"], description="exact, or a prefix with `*` at its end"),
 ]
+Number = Annotated[Word, AfterValidator(_address)]
+"""An address that is meant exactly."""
+Flag = Annotated[bool, BeforeValidator(_flag), WithJsonSchema({"type": "boolean"})]
 Moment = Annotated[
     int,
     BeforeValidator(_moment),
@@ -80,7 +96,7 @@ Moment = Annotated[
 class Paged(Input):
     """What every list takes."""
 
-    limit: Annotated[int, BeforeValidator(_integer)] = Field(50, ge=1, le=500)
+    limit: Annotated[int, BeforeValidator(integer)] = Field(50, ge=1, le=500)
     after: Word | None = Field(None, description="a cursor (`next` or `last` of a page) or an id: what follows it")
 
 
@@ -137,10 +153,12 @@ def parse_body(body: bytes, model: type[Model]) -> Model:
 def input_errors(error: ValidationError, document: object, prefix: str = "") -> Sequence[InputError]:
     """Every mistake with a pointer into the document that was given; never a value of it."""
     items = error.errors(include_url=False, include_context=False, include_input=False)
-    return [
-        InputError(pointer=prefix + pointer(item, document), detail=item["msg"].removeprefix("Value error, "))
-        for item in items[:MAX_ERRORS]
-    ]
+    return [InputError(pointer=prefix + pointer(item, document), detail=_detail(item)) for item in items[:MAX_ERRORS]]
+
+
+def _detail(item: ErrorDetails) -> str:
+    """In words of JSON, which knows no tuples."""
+    return "Input should be a valid list" if item["type"] == "tuple_type" else item["msg"].removeprefix("Value error, ")
 
 
 def pointer(item: ErrorDetails, document: object) -> str:

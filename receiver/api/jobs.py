@@ -228,8 +228,7 @@ async def _replayed(context: Context, request: Request, span: windows.Span) -> A
 
 
 async def _asked(context: Context, job: jobs.Job, change: Callable[[Transaction], Awaitable[None]]) -> Answer:
-    await context.write(change)
-    context.jobs_woken()
+    await context.write(change, lambda _: context.jobs_woken())
     location = f"{context.public_url}/v1/jobs/{job.id}"
     return Answer(status=202, body=JobAnswer(job=_shown(job)), headers={"location": location})
 

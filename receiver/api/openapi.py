@@ -99,7 +99,7 @@ def _schemas(operations: Operations) -> _Schemas:
     wanted[ProblemDetails, "serialization"] = None
     for operation in operations:
         wanted |= dict.fromkeys((item, "serialization") for item in operation.answers.values() if item is not None)
-        if operation.takes_body:
+        if operation.takes_body and operation.takes == JSON:
             wanted[operation.body, "validation"] = None
     places, found = models_json_schema(list(wanted), ref_template=_REF)
     components = found["$defs"]
@@ -125,9 +125,14 @@ def _operation(operation: Operation[Any, Any], schemas: _Schemas) -> Schema:
     if operation.takes_body and operation.body is not Nothing:
         described["requestBody"] = {
             "required": any(field.is_required() for field in operation.body.model_fields.values()),
-            "content": {JSON: {"schema": schemas.of(operation.body, "validation")}},
+            "content": {operation.takes: _taken(operation, schemas)},
         }
     return described
+
+
+def _taken(operation: Operation[Any, Any], schemas: _Schemas) -> Schema:
+    """Of what is no JSON any bytes will do, so that there is no schema of it."""
+    return {"schema": schemas.of(operation.body, "validation")} if operation.takes == JSON else {}
 
 
 def _path_parameters(path: str) -> Iterable[Schema]:
@@ -145,6 +150,8 @@ def _header_parameters(operation: Operation[Any, Any]) -> Iterable[Schema]:
     if operation.takes_key:
         about = "the same request under the same key is carried out once and answered alike for 24 hours"
         yield {"name": HEADER, "in": "header", "description": about, "schema": _TEXT | {"pattern": KEY_PATTERN}}
+    for name, about in operation.headers.items():
+        yield {"name": name, "in": "header", "description": about, "schema": _TEXT}
 
 
 def _parameter_schema(described: Schema) -> Schema:
@@ -161,6 +168,8 @@ def _responses(operation: Operation[Any, Any], schemas: _Schemas) -> Iterable[tu
         answer: Schema = {"description": HTTPStatus(status).phrase}
         if model is not None:
             answer["content"] = {JSON: {"schema": schemas.of(model, "serialization")}}
+        if status == HTTPStatus.OK and operation.streams:
+            answer["content"] = {kind: {"schema": _TEXT} for kind in operation.streams}
         headers = _headers(operation, status)
         yield str(status), answer | ({"headers": headers} if headers else {})
     for code in operation.problem_codes:

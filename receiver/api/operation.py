@@ -1,6 +1,6 @@
 """An endpoint declared once as data: the route that serves it and its place in the OpenAPI document follow from it."""
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Generic, Literal, TypeVar
 from urllib.parse import quote, urlencode
@@ -16,14 +16,16 @@ from receiver.api.context import Context
 from receiver.api.idempotency import HEADER, key_of, once
 from receiver.api.inputs import Input, Nothing, Paged, parameters, parse_body, read_body, read_query
 from receiver.api.problem import Code, Problem, invalid
+from receiver.api.streaming import Streamed
 from receiver.observe import log
 from receiver.storage.database import StorageError
 
 Query = TypeVar("Query", bound=Input)
 Body = TypeVar("Body", bound=Input)
-Method = Literal["GET", "POST", "PATCH", "DELETE"]
+Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
 
 JSON = "application/json"
+CSV = "text/csv"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,8 @@ class Call(Generic[Query, Body]):
     path: Mapping[str, str]
     query: Query
     body: Body
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """Those that the operation names, in lower case, where they were given."""
 
     @property
     def id(self) -> str:
@@ -42,18 +46,24 @@ class Call(Generic[Query, Body]):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """`body` is a model or JSON as it is; `next` the cursor of the next page, which becomes a Link (RFC 8288)."""
+    """`body` is a model or JSON as it is; `next` the cursor of the next page, which becomes a Link (RFC 8288).
+
+    `stream` is a body that is made while it is sent, of the type `media_type`.
+    """
 
     status: int = 200
     body: BaseModel | bytes = b""
+    stream: AsyncGenerator[bytes] | None = None
+    media_type: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
     next: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Operation(Generic[Query, Body]):
-    """`answers` has a model for each status, None for no content. `problems` are those that do not follow from the
-    rest; `problem_codes` are all of them.
+    """`answers` has a model for each status, None for no content; `streams` the types of bodies that are no JSON;
+    `takes` that of the body that it takes: what is not JSON is taken as an Upload. `headers` are those that it reads,
+    and what each is for. `problems` are those that do not follow from the rest; `problem_codes` are all of them.
     """
 
     method: Method
@@ -65,10 +75,13 @@ class Operation(Generic[Query, Body]):
     query: type[Query] = Nothing  # type: ignore[assignment]  # a default cannot be generic
     body: type[Body] = Nothing  # type: ignore[assignment]  # a default cannot be generic
     problems: Sequence[Code] = ()
+    streams: Sequence[str] = ()
+    takes: str = JSON
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def takes_body(self) -> bool:
-        return self.method in ("POST", "PATCH")
+        return self.method in ("POST", "PUT", "PATCH")
 
     @property
     def takes_key(self) -> bool:
@@ -80,7 +93,7 @@ class Operation(Generic[Query, Body]):
         found: list[Code] = ["invalid_input", "unavailable", *self.problems]
         if self.scope is not None:
             found += ["unauthorized", "forbidden_scope", "rate_limited"]
-        if "{id}" in self.path:
+        if "{" in self.path:
             found.append("not_found")
         if self.takes_body:
             found.append("too_large")
@@ -95,11 +108,16 @@ class Operation(Generic[Query, Body]):
         principal = await authorize(context, request, self.scope)
         query = read_query(request.scope["query_string"], self.query)
         content = await read_body(request) if self.takes_body else b""
-        body = parse_body(content, self.body)
-        call = Call(principal=principal, path=request.path_params, query=query, body=body)
+        headers = {name: request.headers[name] for name in self.headers if name in request.headers}
+        call = Call(
+            principal=principal, path=request.path_params, query=query, body=self._body(content), headers=headers
+        )
 
         async def act(context: Context) -> Response:
-            return _response(await self.handler(context, call), context, request)
+            answer = await self.handler(context, call)
+            if answer.stream is not None:
+                return await Streamed.begun(answer.stream, _headers(answer, context, request), answer.media_type)
+            return _response(answer, context, request)
 
         key = key_of(request)
         if key is None or not self.takes_body:
@@ -107,6 +125,10 @@ class Operation(Generic[Query, Body]):
         if not self.takes_key:
             raise invalid("", f"{HEADER} is for POST alone")
         return await once(context, request, key, content, act)
+
+    def _body(self, content: bytes) -> Body:
+        """Raises Problem."""
+        return parse_body(content, self.body) if self.takes == JSON else self.body.model_validate({"content": content})
 
 
 Operations = Sequence[Operation[Any, Any]]
@@ -141,10 +163,15 @@ class Resource:
 
 def _response(answer: Answer, context: Context, request: Request) -> Response:
     body = answer.body if isinstance(answer.body, bytes) else answer.body.model_dump_json(by_alias=True)
+    headers = _headers(answer, context, request)
+    return Response(body, answer.status, headers=headers, media_type=answer.media_type if body else None)
+
+
+def _headers(answer: Answer, context: Context, request: Request) -> dict[str, str]:
     headers = {**answer.headers, "cache-control": "no-store"}
     if answer.next is not None:
         headers["link"] = f'<{_next_url(context, request, answer.next)}>; rel="next"'
-    return Response(body, answer.status, headers=headers, media_type=JSON if body else None)
+    return headers
 
 
 def _next_url(context: Context, request: Request, cursor: str) -> str:

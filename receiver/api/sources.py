@@ -155,7 +155,7 @@ def _token(context: Context) -> str:
 def shown(context: Context, row: SourceRow) -> Source:
     """A source as the API shows it, secrets masked; its URL is what whoever sets the vendor up needs."""
     vendor = context.vendors.get(row.vendor)
-    source = row.source(vendor) if vendor else None
+    source = row.readable(vendor) if vendor else None
     url = f"{context.public_url}/in/{row.vendor}/{row.token}"
     return Source(
         id=row.id,
@@ -177,8 +177,11 @@ def shown(context: Context, row: SourceRow) -> Source:
 
 
 def _warnings(context: Context, vendor: Vendor | None, source: ConfiguredSource | None) -> Iterator[str]:
-    if vendor is None or source is None:
-        yield "This version does not know the vendor; requests are answered 404."
+    if vendor is None:
+        yield "This version does not know the vendor; requests are answered 503."
+        return
+    if source is None:
+        yield "Has options that this version does not take; requests are answered 503 until they are changed."
         return
     if vendor.signs_url and context.public_url_is_default:
         yield f"{vendor.title} signs the URL that it calls; set RECEIVER_PUBLIC_URL, or its requests may be refused."

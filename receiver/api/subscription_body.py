@@ -1,20 +1,21 @@
 """What a subscription is made of, each field with its limit."""
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, WithJsonSchema
 
 from receiver.api.cursor import is_id
 from receiver.api.events import TypePattern
-from receiver.api.inputs import Input, Moment, Text
+from receiver.api.inputs import MAX_ERRORS, Input, Moment, Text
 from receiver.api.masks import NOTHING_TO_KEEP
-from receiver.api.problem import invalid
+from receiver.api.problem import InputError, Problem, invalid
 from receiver.api.shapes import MASK
 from receiver.delivery.headers import check_headers
 from receiver.delivery.signing import parse_secret
 from receiver.egress import MAX_URL_CHARS, BadDestination, Guard, check_url
 from receiver.formats import FORMATS
+from receiver.sms.events import STATUSES
 from receiver.sms.matching import Filter
 
 LONGEST_DELAY = 86_400 * 7
@@ -130,6 +131,23 @@ def check_destination(url: str, guard: Guard) -> None:
         check_url(url, guard)
     except BadDestination as error:
         raise invalid("/url", str(error)) from None
+
+
+def check_filter(wanted: Filter | None, vendors: Container[str]) -> None:
+    """A word that nothing is called by would let no event through, and nobody would know. Raises Problem."""
+    if wanted is None:
+        return
+    errors = [
+        InputError(pointer=f"/filter/{name}/{index}", detail=f"names no {what}")
+        for name, what, words, known in (
+            ("vendors", "vendor", wanted.vendors, vendors),
+            ("statuses", "status of an event", wanted.statuses, STATUSES),
+        )
+        for index, word in enumerate(words or ())
+        if word not in known
+    ]
+    if errors:
+        raise Problem("invalid_input", errors=errors[:MAX_ERRORS])
 
 
 def checked_headers(given: Mapping[str, str], old: Mapping[str, str]) -> Mapping[str, str]:

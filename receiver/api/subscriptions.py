@@ -20,6 +20,7 @@ from receiver.api.subscription_body import (
     SubscriptionChange,
     Url,
     check_destination,
+    check_filter,
     checked_headers,
     checked_secret,
 )
@@ -102,9 +103,11 @@ async def create(context: Context, call: Call[Nothing, SubscriptionBody]) -> Ans
         if job is not None:
             await jobs.insert(transaction, job)
 
-    await context.reconfigure(change)
-    if job is not None:
-        context.jobs_woken()
+    def made(_: None) -> None:
+        if job is not None:
+            context.jobs_woken()
+
+    await context.reconfigure(change, made)
     body = _shown(row, _NOTHING_WAITS, secret=row.secrets[0].value)
     location = f"{context.public_url}/v1/subscriptions/{row.id}"
     return Answer(status=201, body=body, headers={"location": location})
@@ -142,9 +145,11 @@ async def patch(context: Context, call: Call[Nothing, SubscriptionChange]) -> An
             subscriptions.save_health(transaction, {row.id: changed.health})
         return changed
 
-    row = await context.reconfigure(change)
-    if row.state == "active":
-        context.wake(row.id)
+    def made(row: Row) -> None:
+        if row.state == "active":
+            context.wake(row.id)
+
+    row = await context.reconfigure(change, made)
     return await _answered(context, row)
 
 
@@ -227,6 +232,7 @@ def _new_secret(context: Context) -> Secret:
 
 def _made(context: Context, body: SubscriptionBody) -> Row:
     check_destination(body.url, context.guard)
+    check_filter(body.filter, context.vendors)
     now = context.clock()
     return Row(
         id=context.ids.new("sub"),
@@ -254,6 +260,8 @@ def _changed(context: Context, row: Row, body: SubscriptionChange) -> Row:
     if "url" in given:
         check_destination(body.url, context.guard)
         plain["url"] = body.url
+    if "filter" in given:
+        check_filter(body.filter, context.vendors)
     if "headers" in given:
         plain["headers"] = checked_headers(body.headers, row.headers)
     if "secret" in given and body.secret != MASK:

@@ -12,15 +12,21 @@ import click
 from receiver import __version__
 from receiver.cli.backup import backup, restore
 from receiver.cli.check import check
+from receiver.cli.consumers import consumer
 from receiver.cli.deliveries import deliveries
 from receiver.cli.erase import erase
 from receiver.cli.events import events
+from receiver.cli.export import campaign
 from receiver.cli.jobs import jobs, replay
 from receiver.cli.keys import keys
 from receiver.cli.local import demo, migrate, serve, settings
+from receiver.cli.messages import messages
+from receiver.cli.optouts import optouts
 from receiver.cli.sources import source
 from receiver.cli.subscriptions import subscription
+from receiver.cli.tail import listen
 from receiver.cli.trigger import trigger
+from receiver.observe import redact_last_resort
 
 COMMANDS = (
     serve,
@@ -31,7 +37,12 @@ COMMANDS = (
     source,
     subscription,
     events,
+    listen,
+    consumer,
+    campaign,
+    messages,
     deliveries,
+    optouts,
     replay,
     jobs,
     trigger,
@@ -66,6 +77,7 @@ for command in COMMANDS:
 
 def main() -> None:
     """Runs the command of the process's arguments and exits; whatever breaks is one line, never a traceback."""
+    redact_last_resort()
     try:
         receiver(prog_name="receiver")
     except Exception as bug:  # noqa: BLE001 — the edge of the program

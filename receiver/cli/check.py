@@ -168,7 +168,7 @@ def source_findings(row: SourceRow, settings: Settings) -> Iterator[Finding]:
 def _source_problems(row: SourceRow, settings: Settings) -> Iterator[tuple[Level, str]]:
     vendor = VENDORS.get(row.vendor)
     if vendor is None:
-        yield "error", f"this version does not know the vendor {row.vendor}; its requests are answered 404"
+        yield "error", f"this version does not know the vendor {row.vendor}; its requests are answered 503"
         return
     for name, credential in vendor.credentials.items():
         if credential.required and not row.credentials.get(name):
@@ -177,7 +177,7 @@ def _source_problems(row: SourceRow, settings: Settings) -> Iterator[tuple[Level
         options = row.source(vendor).options
     except ValidationError as error:
         named = sorted({".".join(map(str, item["loc"])) for item in error.errors(include_input=False)})
-        yield "error", f"options that this version does not take: {', '.join(named)}"
+        yield "error", f"options that this version does not take, so that requests are answered 503: {', '.join(named)}"
         return
     if not row.credentials and options.basic is None and not options.allow:
         yield "warning", "only the secret in its URL proves a request; set credentials, options.basic or options.allow"
@@ -199,8 +199,9 @@ def _subscription_problems(row: Subscription, guard: Guard) -> Iterator[tuple[Le
     try:
         check_url(row.url, guard)
     except BadDestination as error:
-        yield "error", f"nothing can be delivered: {error}"
+        yield "error", f"nothing can be delivered with these settings: {error}"
     if row.url[:5].lower() == "http:":
         yield "warning", "its URL is http: whoever is on the way can read the messages"
     if row.state == "disabled":
-        yield "warning", f"is disabled: receiver subscription resume {row.id}; what is held: receiver deliveries retry"
+        command = "receiver subscription"
+        yield "warning", f"is disabled: {command} resume {row.id}; what is held: {command} recover {row.id}"

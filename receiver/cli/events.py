@@ -4,12 +4,15 @@ from collections.abc import Sequence
 
 import click
 
+from receiver.cli.export import export
 from receiver.cli.inshort import gist, way
-from receiver.cli.options import as_json, identified, paged, query_of, reaching
+from receiver.cli.options import as_json, filtered, identified, paged, query_of, reaching
 from receiver.cli.output import Document, flat, record, show_json, show_page
 from receiver.cli.reach import Reach
+from receiver.cli.tail import tail
 
 PATH = "/v1/events"
+HEADINGS = ("id", "time", "type", "vendor", "way", "what")
 
 
 @click.group()
@@ -17,18 +20,12 @@ def events() -> None:
     """Events: what vendors' requests meant."""
 
 
+events.add_command(tail)
+events.add_command(export)
+
+
 @events.command("list")
-@click.option("--type", multiple=True, metavar="TYPE", help="A type, or a prefix with *; several: any of them.")
-@click.option("--vendor")
-@click.option("--source", metavar="ID")
-@click.option("--from", metavar="ADDRESS", help="Exact, or a prefix with *.")
-@click.option("--to", metavar="ADDRESS", help="Exact, or a prefix with *.")
-@click.option("--message-id", metavar="ID")
-@click.option("--vendor-message-id", metavar="ID")
-@click.option("--client-reference", metavar="TEXT")
-@click.option("--status")
-@click.option("--since", metavar="TIME", help="Accepted then or later, such as 2026-11-20T14:47:03Z.")
-@click.option("--until", metavar="TIME", help="Accepted before then.")
+@filtered
 @click.option(
     "--order", type=click.Choice(["asc", "desc"]), default="desc", show_default=True, help="asc: oldest first."
 )
@@ -38,8 +35,7 @@ def events() -> None:
 def listed(reach: Reach, /, *, as_json: bool, **given: object) -> None:
     """List events, newest first."""
     page = reach.read(PATH, query_of(given))
-    headings = ("id", "time", "type", "vendor", "way", "what")
-    show_page(page, headings, _row, "No events.", as_json=as_json)
+    show_page(page, HEADINGS, row, "No events.", as_json=as_json)
 
 
 @events.command()
@@ -56,5 +52,6 @@ def show(reach: Reach, identifier: str, *, as_json: bool) -> None:
     click.echo(record(head | flat(event["data"])))
 
 
-def _row(event: Document) -> Sequence[object]:
+def row(event: Document) -> Sequence[object]:
+    """Under HEADINGS."""
     return (event["id"], event["timestamp"], event["type"], event["data"].get("vendor"), way(event), gist(event))

@@ -32,6 +32,29 @@ _limit = click.option("--limit", type=click.IntRange(1, 500), default=50, show_d
 _after = click.option("--after", metavar="CURSOR", help="What follows a cursor or an id.")
 
 
+_filters = (
+    click.option("--type", multiple=True, metavar="TYPE", help="A type, or a prefix with *; several: any of them."),
+    click.option("--vendor"),
+    click.option("--source", metavar="ID"),
+    click.option("--from", metavar="ADDRESS", help="Exact, or a prefix with *."),
+    click.option("--to", metavar="ADDRESS", help="Exact, or a prefix with *."),
+    click.option("--message-id", metavar="ID"),
+    click.option("--vendor-message-id", metavar="ID"),
+    click.option("--client-reference", metavar="TEXT"),
+    click.option("--status"),
+    click.option("--since", metavar="TIME", help="Accepted then or later, such as 2026-11-20T14:47:03Z."),
+    click.option("--until", metavar="TIME", help="Accepted before then."),
+    click.option("-q", "q", metavar="WORDS", help="Words of a text, all of them; * behind one: its beginning."),
+)
+
+
+def filtered(command: Callable[P, None]) -> Callable[P, None]:
+    """Which events: the filters of `/v1/events`."""
+    for option in reversed(_filters):
+        command = option(command)
+    return command
+
+
 def configured(command: Callable[Concatenate[Path | None, P], None]) -> Callable[..., None]:
     """`--config`, here or before the command, as the first argument."""
 

@@ -30,7 +30,7 @@ def cell(value: object) -> str:
 
 def table(headings: Sequence[str], rows: Iterable[Sequence[object]], *, longest: int = LONGEST) -> str:
     """`longest` characters of the last column are shown."""
-    cells = [[*(cell(value) for value in row[:-1]), _cut(cell(row[-1]), longest)] for row in rows]
+    cells = [[*(cell(value) for value in row[:-1]), cut(cell(row[-1]), longest)] for row in rows]
     return _aligned([[heading.upper() for heading in headings], *cells])
 
 
@@ -78,7 +78,7 @@ def warn(warnings: Iterable[str]) -> None:
         click.echo(f"Warning: {escape(warning)}", err=True)
 
 
-def _cut(text: str, longest: int) -> str:
+def cut(text: str, longest: int = LONGEST) -> str:
     return text if len(text) <= longest else text[: longest - 1] + "…"
 
 

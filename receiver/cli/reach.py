@@ -19,6 +19,7 @@ import httpx2
 from receiver.api.problem import MEDIA_TYPE
 from receiver.app import create_app
 from receiver.cli.failure import Failure, told
+from receiver.cli.inside import InProcess
 from receiver.settings import Settings, load
 from receiver.storage.database import CannotStart
 from receiver.storage.ownership import is_owned
@@ -62,24 +63,56 @@ class Reach:
         """The JSON of a GET. Raises Failure."""
         return _content(self._asked("GET", path, query=query, changes=False))
 
-    def change(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    def change(self, method: str, path: str, body: Mapping[str, Any] | None = None, query: Query = ()) -> Any:
         """The JSON of the answer, None where there is none. Raises Failure."""
-        return _content(self._asked(method, path, body=body, changes=True))
+        return _content(self._asked(method, path, query=query, body=body, changes=True))
 
     def locate(self, method: str, path: str) -> str:
         """Where the answer says that what was asked for is. Raises Failure."""
         return self._asked(method, path, changes=True).headers.get("location", "")
 
+    def upload(self, path: str, content: bytes, kind: str, query: Query = ()) -> Any:
+        """The JSON of the answer to a POST of something that is no JSON. Raises Failure."""
+        return _content(self._asked("POST", path, query=query, content=content, kind=kind, changes=True))
+
     def act(self, path: str) -> Any:
         """A POST that changes nothing in the database, so that it needs no lock. Raises Failure."""
         return _content(self._asked("POST", path, changes=False))
 
+    @asynccontextmanager
+    async def streaming(
+        self, path: str, query: Query, headers: Mapping[str, str], silence: float
+    ) -> AsyncIterator[httpx2.Response]:
+        """A GET of a running receiver whose body comes piece by piece, with `silence` seconds between two at most.
+
+        Raises Busy, and Failure where the answer is no success; ConnectError where no receiver runs.
+        """
+        async with (
+            self._client(changes=False, running=True) as client,
+            _opened(client, path, query, headers, silence) as answer,
+        ):
+            yield answer
+
+    @asynccontextmanager
+    async def download(self, path: str, query: Query) -> AsyncIterator[httpx2.Response]:
+        """The same of an answer that has an end, of a receiver that runs or not."""
+        async with (
+            self._client(changes=False) as client,
+            _opened(client, path, query, {}, PATIENCE_SECONDS) as answer,
+        ):
+            yield answer
+
     def _asked(
-        self, method: str, path: str, *, query: Query = (), body: Mapping[str, Any] | None = None, changes: bool
-    ) -> httpx2.Response:
+        self, method: str, path: str, *, query: Query = (), body: Mapping[str, Any] | None = None,
+        content: bytes | None = None, kind: str | None = None, changes: bool,
+    ) -> httpx2.Response:  # fmt: skip
+        headers = {"content-type": kind} if kind else {}
+
         async def ask() -> httpx2.Response:
             async with self._client(changes=changes) as client:
-                return await client.request(method, path, params=list(query), json=body)
+                return await client.request(
+                    method, path, params=list(query), json=body, content=content, headers=headers
+                )
 
         with told():
             response = asyncio.run(ask())
@@ -88,14 +121,17 @@ class Reach:
         return response
 
     @asynccontextmanager
-    async def _client(self, *, changes: bool) -> AsyncIterator[httpx2.AsyncClient]:
+    async def _client(self, *, changes: bool, running: bool = False) -> AsyncIterator[httpx2.AsyncClient]:
         if self.url is not None:
             headers = {"authorization": f"Bearer {self.key}"}
             async with httpx2.AsyncClient(base_url=self.url, headers=headers, timeout=PATIENCE_SECONDS) as client:
                 yield client
             return
+        settings = settings_of(self.config)
+        if running and not listens(owners_socket(settings)):
+            raise httpx2.ConnectError(f"none runs on {settings.database_path}; start it: receiver serve")
         async with (
-            _nearest(settings_of(self.config), changes=changes) as transport,
+            _nearest(settings, changes=changes) as transport,
             httpx2.AsyncClient(transport=transport, base_url=_INSIDE, timeout=PATIENCE_SECONDS) as client,
         ):
             yield client
@@ -112,11 +148,28 @@ async def _nearest(settings: Settings, *, changes: bool) -> AsyncIterator[httpx2
     app = create_app(settings)
     try:
         async with app.lifespan(dispatch=False) if changes else app.reading():
-            yield httpx2.ASGITransport(app.owner)
+            yield InProcess(app.owner)
     except CannotStart as error:
         if not owned or not changes:
             raise
         raise CannotStart(f"{error}, which has no socket at {path}; ask it with --url and --key") from None
+
+
+class Busy(Failure):
+    """Not now; the same may be asked for again."""
+
+
+@asynccontextmanager
+async def _opened(
+    client: httpx2.AsyncClient, path: str, query: Query, headers: Mapping[str, str], silence: float
+) -> AsyncIterator[httpx2.Response]:
+    patience = httpx2.Timeout(PATIENCE_SECONDS, read=silence)
+    async with client.stream("GET", path, params=list(query), headers=dict(headers), timeout=patience) as answer:
+        if not answer.is_success:
+            await answer.aread()
+            busy = answer.status_code == HTTPStatus.SERVICE_UNAVAILABLE
+            raise (Busy if busy else Failure)(*_problems(answer, path))
+        yield answer
 
 
 def _content(response: httpx2.Response) -> Any:

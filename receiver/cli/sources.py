@@ -24,7 +24,11 @@ def source() -> None:
     "--credential", "credentials", multiple=True, metavar="NAME=VALUE", help="NAME alone: its value is asked for."
 )
 @click.option(
-    "--option", "options", multiple=True, metavar="NAME=VALUE", help="Such as timezone=Europe/Paris, fields.text=body."
+    "--option",
+    "options",
+    multiple=True,
+    metavar="NAME=VALUE",
+    help='Such as timezone=Europe/Paris, fields.text=body, allow=["10.0.0.0/8"].',
 )
 @as_json
 @reaching

@@ -70,7 +70,7 @@ class Dispatcher:
         self._until = 0
         self._alarm = inf
         self._stopping = False
-        self._endings = Endings(catalog, self._ladder, self._now, tell)
+        self._endings = Endings(catalog, self._ladder, self._now, tell, lanes.full)
         self._finishing: Operation[Finished, Ended] = Operation(self._endings.record, self._ended)
         self._taking: Operation[Ask, Found] = Operation(self._take, self._took)
         catalog.on_change(self._adopt)

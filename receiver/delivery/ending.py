@@ -34,13 +34,19 @@ class Ended:
 
 
 class Endings:
-    """`record` is the operation for `Batch`: one and the same answer for every outcome of a batch."""
+    """`record` is the operation for `Batch`: one and the same answer for every outcome of a batch.
 
-    def __init__(self, catalog: Catalog, ladder: Ladder, clock: Callable[[], int], tell: Tell) -> None:
+    full   whether a subscription's deliveries must wait in store for their turn
+    """
+
+    def __init__(
+        self, catalog: Catalog, ladder: Ladder, clock: Callable[[], int], tell: Tell, full: Callable[[str], bool]
+    ) -> None:
         self._catalog = catalog
         self._ladder = ladder
         self._clock = clock
         self._tell = tell
+        self._full = full
         self._successes: dict[str, int] = {}
 
     async def record(self, transaction: Transaction, outcomes: Sequence[Finished]) -> Sequence[Ended]:
@@ -89,19 +95,21 @@ class Endings:
     async def _follow(
         self, transaction: Transaction, outgoing: Outgoing, outcomes: Sequence[Finished], now: int
     ) -> None:
-        """Whatever became of a delivery that is over, its conversation goes on; in store where nothing is sent now."""
+        """Whatever became of a delivery that is over, its conversation goes on; in store where nothing is sent now, and
+        where other conversations wait there for their turn.
+        """
         over = {
             (item.subscription_id, item.conversation)
             for item in outcomes
             if item.conversation is not None and item.state != "retrying"
         }
-        going = sorted(pair for pair in over if self._state(pair[0]) == "active")
+        going = sorted(pair for pair in over if self._state(pair[0]) == "active" and not self._full(pair[0]))
         if going:
             outgoing.leased.extend(await deliveries.advance(transaction, going, now))
-        stopped = sorted(over.difference(going))
-        if stopped:
-            await conversations.appoint(transaction, stopped, now)
-            outgoing.stored.update(subscription_id for subscription_id, _ in stopped)
+        waiting = sorted(over.difference(going))
+        if waiting:
+            await conversations.appoint(transaction, waiting, now)
+            outgoing.stored.update(subscription_id for subscription_id, _ in waiting)
 
     def _state(self, subscription_id: str) -> str | None:
         found = self._catalog.subscription(subscription_id)

@@ -93,6 +93,11 @@ class Lanes:
         lane = self.get(subscription_id) if self.open else None
         return 0 if lane is None else lane.room(urgent=urgent)
 
+    def full(self, subscription_id: str) -> bool:
+        """Whether deliveries of that subscription wait in store, or must from now on."""
+        lane = self.get(subscription_id)
+        return not self.open or (lane is not None and lane.overflow)
+
     def put(self, items: Iterable[Leased]) -> list[Lane]:
         """Queues deliveries; returns lanes that do not send any more, to be emptied."""
         stopped = []

@@ -76,8 +76,13 @@ class Jobs:
             picked[0] = self._last = job.id
             return await take_step(transaction, job, self._catalog, self._ids.new, self._clock(), self._window)
 
+        def follow(step: Step | None) -> None:
+            """Whoever waits for the step may have been told long ago that the database does not answer."""
+            if step is not None:
+                self._follow(picked[0], step)
+
         try:
-            step = await self._batch.write(next_step)
+            step = await self._batch.write(next_step, follow)
         except Broken:
             raise
         except Unavailable as error:
@@ -86,9 +91,7 @@ class Jobs:
         except Exception as error:  # noqa: BLE001 — one job that cannot be done must not hold up the others
             await self._failed(picked[0], error)
         else:
-            if step is None:
-                return False
-            self._follow(picked[0], step)
+            return step is not None
         return True
 
     def _follow(self, job_id: str, step: Step) -> None:

@@ -20,11 +20,7 @@ NO_ANSWER = frozenset({"timeout", "connect"})
 SPARE = 86_400.0
 """Seconds that a delivery may live longer than its schedule, for what else keeps it waiting."""
 
-_UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3_600.0, "d": 86_400.0}
-_DELAY = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,6})?)([smhd]?)")
 _DIGITS = re.compile(r"[0-9]+")
-_MAX_DELAYS = 50
-_MAX_DELAY = 30 * 86_400.0
 _MAX_DATE_CHARS = 64
 
 
@@ -79,27 +75,6 @@ def decide(
             return Next("retry", max(due, min(retry_after or 0.0, MAX_RETRY_AFTER, left)), slow_down)
         case _:
             assert_never(outcome)
-
-
-def parse_schedule(text: str) -> tuple[float, ...]:
-    """Delays apart by commas, each a number of seconds or with a unit (`s`, `m`, `h`, `d`), as seconds.
-
-    Raises ValueError naming the item; at most 50 items of at most 30 days.
-    """
-    items = text.split(",")
-    if len(items) > _MAX_DELAYS:
-        raise ValueError(f"retry schedule: at most {_MAX_DELAYS} delays, not {len(items)}")
-    return tuple([_delay(number, item.strip()) for number, item in enumerate(items, 1)])
-
-
-def _delay(number: int, item: str) -> float:
-    match = _DELAY.fullmatch(item)
-    if match is None:
-        raise ValueError(f"retry schedule: item {number} ({item[:20]!r}) is no delay; write 30, 30s, 5m, 2h or 1d")
-    seconds = float(match[1]) * _UNITS[match[2]]
-    if seconds > _MAX_DELAY:
-        raise ValueError(f"retry schedule: item {number} ({item!r}) is longer than 30 days")
-    return seconds
 
 
 def parse_retry_after(value: str, now: float) -> float | None:

@@ -7,7 +7,7 @@ success; trouble of our own is 503, which vendors try again.
 import asyncio
 import math
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
@@ -26,6 +26,7 @@ from receiver.intake.http import (
     read_body,
     respond,
 )
+from receiver.intake.slices import Slices
 from receiver.observe import log
 from receiver.sms.compose import Entry, compose, quarantine
 from receiver.sms.drafts import Ignored, Item, Unreadable
@@ -42,13 +43,17 @@ _RETRY_AFTER = ((b"retry-after", b"5"),)
 _TOO_LARGE_OR_SLOW = frozenset({408, 413})
 _UNPROVEN = frozenset({401, 403, 404})
 """Of an address that no source has, or without the proof that its source asks for."""
-_BODIES = frozenset({"POST", "PUT", "PATCH"})
+
+
+Answered = Callable[[Answer, RawHeaders], None]
 
 
 class Doors(Protocol):
     """Where tokens are looked up; the catalog in the application."""
 
     def door(self, token: str) -> Door | None: ...
+
+    def shut(self, token: str) -> bool: ...
 
 
 class Count(Protocol):
@@ -80,14 +85,14 @@ class Intake:
     prefix: tuple[bytes, ...] = ()
     body_seconds: float = BODY_SECONDS
     discard_seconds: float = DISCARD_SECONDS
+    slices: Slices = field(default_factory=Slices)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         headers: RawHeaders = ()
         try:
             answer = await self._answer(scope, receive)
         except Refusal as trouble:
-            refusal = self._without_proof(trouble, _peer(scope)) if trouble.status in _UNPROVEN else trouble
-            self.count("intake_refused", status=str(refusal.status))
+            refusal = self._refused(trouble, _peer(scope))
             answer, headers = Answer(status=refusal.status), refusal.headers
             if refusal.status in _TOO_LARGE_OR_SLOW:
                 headers = (*headers, (b"connection", b"close"))
@@ -115,10 +120,10 @@ class Intake:
         await self._commit(door, recording)
         return answer
 
-    def straight(self, whole: Whole, answered: Callable[[Answer, RawHeaders], None]) -> bool:
+    def straight(self, whole: Whole, answered: Answered) -> bool:
         """The same for a request that is all there, without a task, a scope and messages of its own.
 
-        False for all but the plain good case; nothing was done then, and the long way is to be gone.
+        False where something is odd about it; nothing was done then, and the long way is to be gone.
         """
         try:
             door = self._find(whole.path)
@@ -126,35 +131,54 @@ class Intake:
                 return False
             check_network(whole.peer, door.source)
             check_headers(whole.headers, self.max_body_bytes)
-            answer, recording = self._read(door, whole)
-            kept = asyncio.ensure_future(self.record(recording))
-        except (Refusal, StorageError):
+        except Refusal:
             return False
-        kept.add_done_callback(partial(self._kept, door, recording, answer, answered, True))
+        self.slices.put(partial(self._take, door, whole, answered))
         return True
 
+    def _take(self, door: Door, whole: Whole, answered: Answered) -> None:
+        """`_read` and `_commit` of the straight way."""
+        try:
+            answer, recording = self._read(door, whole)
+            self._keep(door, recording, partial(self._kept, door, recording, answer, answered, whole.peer))
+        except Refusal as trouble:
+            self._turn_away(trouble, whole.peer, answered)
+        except Exception as bug:  # noqa: BLE001 — nobody else would ever answer
+            self._turn_away(_not_kept(door, bug), whole.peer, answered)
+
+    def _keep(self, door: Door, recording: Recording, kept: Callable[["asyncio.Future[Recorded]"], None]) -> None:
+        try:
+            asyncio.ensure_future(self.record(recording)).add_done_callback(kept)
+        except StorageError as error:
+            raise _not_kept(door, error) from None
+
     def _kept(
-        self, door: Door, recording: Recording, answer: Answer, answered: Callable[[Answer, RawHeaders], None],
-        first: bool, kept: "asyncio.Future[Recorded]",
+        self, door: Door, recording: Recording, answer: Answer, answered: Answered, peer: str,
+        kept: "asyncio.Future[Recorded]", *, first: bool = True,
     ) -> None:  # fmt: skip
-        """`_commit` of the straight way."""
         error = kept.exception()
-        if error is None:
-            self._told(door, recording)
-            answered(answer, ())
-            return
-        if first and isinstance(error, Exception) and not isinstance(error, StorageError):
-            self._without_events(recording, error)
-            try:
-                again = asyncio.ensure_future(self.record(recording))
-            except StorageError as refused:
-                error = refused
+        try:
+            if error is None:
+                self._told(door, recording)
+                answered(answer, ())
+            elif first and isinstance(error, Exception) and not isinstance(error, StorageError):
+                self._without_events(recording, error)
+                again = partial(self._kept, door, recording, answer, answered, peer, first=False)
+                self._keep(door, recording, again)
             else:
-                again.add_done_callback(partial(self._kept, door, recording, answer, answered, False))
-                return
-        refusal = _not_kept(door, error)
-        self.count("intake_refused", status=str(refusal.status))
+                raise _not_kept(door, error)
+        except Refusal as trouble:
+            self._turn_away(trouble, peer, answered)
+
+    def _turn_away(self, trouble: Refusal, peer: str, answered: Answered) -> None:
+        refusal = self._refused(trouble, peer)
         answered(Answer(status=refusal.status), refusal.headers)
+
+    def _refused(self, trouble: Refusal, peer: str) -> Refusal:
+        """What the caller is told, counted."""
+        refusal = self._without_proof(trouble, peer) if trouble.status in _UNPROVEN else trouble
+        self.count("intake_refused", status=str(refusal.status))
+        return refusal
 
     def _find(self, raw_path: bytes) -> Door:
         """The source of `/in/{vendor}/{token}`; doubled or trailing slashes are no reason to lose a message."""
@@ -165,7 +189,10 @@ class Intake:
         steps = [step for step in raw_path.split(b"/") if step]
         if len(steps) < 3 or steps[-3] != b"in" or (len(steps) > 3 and tuple(steps[:-3]) != self.prefix):
             raise Refusal(404, "unknown address")
-        door = self.doors.door(steps[-1].decode("latin-1"))
+        last = steps[-1].decode("latin-1")
+        door = self.doors.door(last)
+        if door is None and self.doors.shut(last):
+            raise Refusal(503, "this version cannot read the source", _RETRY_AFTER)
         if door is None or door.vendor.name != steps[-2].decode("latin-1"):
             raise Refusal(404, "unknown address")
         return door

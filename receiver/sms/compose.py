@@ -298,7 +298,7 @@ class _Reach:
         if self.number is None:
             return None
         scope = self.known
-        named = {"sender": _address(self.sender), "group": self.scope_id or ""}.get(scope, "")
+        named = {"sender": _address(self.sender), "group": identity.short(self.scope_id or "")}.get(scope, "")
         return Consent(opted_out=opted_out, number=_address(self.number), sender=named, scope=scope, via=via, data=data)
 
 
@@ -332,7 +332,7 @@ def follow_up_entry(entry: Entry, message_id: str) -> Entry:
 
 
 def _address(found: Mapping[str, Any] | None) -> str:
-    return found["address"] if found else ""
+    return identity.short(found["address"]) if found else ""
 
 
 def _encoding(draft: Received, text: str | None) -> tuple[str | None, int | None]:

@@ -70,7 +70,6 @@ STATUSES = tuple(STATUS_MEANINGS)
 REASONS = tuple(REASON_MEANINGS)
 FLAGS = tuple(FLAG_MEANINGS)
 TYPES = tuple(TYPE_MEANINGS)
-LOGGED_TYPES = TYPES[:-1]
 
 Time = Annotated[str, Field(examples=["2026-11-20T14:47:03.123Z"], description="UTC, milliseconds, Z")]
 Status = Annotated[

@@ -13,6 +13,8 @@ from receiver.sms.address import canonical
 from receiver.sms.drafts import ConsentChanged, Received, Reported
 from receiver.sms.timestamps import DAY, SECOND
 
+MAX_KEY: Final = 256
+"""Characters of an identity: what a vendor sends has no end, what a database takes into an index has."""
 _SEPARATOR: Final = "\x1f"
 _NO_ID: Final = frozenset({"", "0", "null", "none", "undefined"})
 
@@ -51,7 +53,7 @@ def of_received(draft: Received, origin: Origin, content: str, received_at: int,
     if vendor_id is not None:
         shared = canonical(draft.to, origin.default_region) if draft.shared_id else ""
         part = f"{draft.part.reference}/{draft.part.number}" if draft.part else ""
-        return Identity(_SEPARATOR.join(("i", origin.source_id, vendor_id, shared, part)))
+        return Identity(_joined("i", origin.source_id, vendor_id, shared, part))
     receiver = canonical(draft.to, origin.default_region)
     if draft.sent_at:
         return Identity(_joined("h", origin.source_id, content, receiver, str(draft.sent_at)), weak=True)
@@ -65,14 +67,12 @@ def of_received(draft: Received, origin: Origin, content: str, received_at: int,
 def of_report(draft: Reported) -> str:
     """What tells reports of one message apart; the message itself is named by `of_message`."""
     part = draft.part
-    return _SEPARATOR.join(
-        (
-            draft.channel or "",
-            f"{part.id or ''}/{part.number or ''}" if part else "",
-            draft.vendor_status or draft.status,
-            draft.vendor_code or "",
-            draft.sequence or str(draft.occurred_at or ""),
-        )
+    return _joined(
+        draft.channel or "",
+        f"{part.id or ''}/{part.number or ''}" if part else "",
+        draft.vendor_status or draft.status,
+        draft.vendor_code or "",
+        draft.sequence or str(draft.occurred_at or ""),
     )
 
 
@@ -85,7 +85,7 @@ def of_message(draft: Reported, origin: Origin, report: str, received_at: int) -
     vendor_id = meaningful(draft.vendor_message_id)
     if vendor_id is not None:
         shared = canonical(draft.to, origin.default_region) if draft.shared_id else ""
-        return Identity(_SEPARATOR.join(("o", origin.source_id, vendor_id, shared)))
+        return Identity(_joined("o", origin.source_id, vendor_id, shared))
     recipient = canonical(draft.to, origin.default_region)
     reference = meaningful(draft.client_reference)
     if reference is not None:
@@ -110,7 +110,7 @@ def conversation(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None)
     """Two Addresses in either order; None when one is unknown."""
     if one is None or other is None:
         return None
-    return _SEPARATOR.join(sorted((one["address"], other["address"])))
+    return _joined(*sorted((one["address"], other["address"])))
 
 
 def content(sender: Mapping[str, Any] | None, draft: Received) -> str:
@@ -122,5 +122,10 @@ def content(sender: Mapping[str, Any] | None, draft: Received) -> str:
     return blake2b(_SEPARATOR.join(parts).encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
+def short(text: str) -> str:
+    """The text, or in the place of a long one its hash: as much its own, and fit for an index."""
+    return text if len(text) <= MAX_KEY else blake2b(text.encode("utf-8", "surrogatepass"), digest_size=32).hexdigest()
+
+
 def _joined(*parts: str) -> str:
-    return _SEPARATOR.join(parts)
+    return short(_SEPARATOR.join(parts))

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from receiver.storage.database import CannotStart, StorageError
 from receiver.storage.ownership import check_file, check_log, is_owned
+from receiver.storage.sqlite import ERRORS
 
 Progress = Callable[[float], None]
 """Hears from time to time how much is copied, from 0 to 1. What it raises ends the copying."""
@@ -82,7 +83,7 @@ def copy(source: sqlite3.Connection, to: Path, progress: Progress) -> None:
     try:
         with _heard(source, lambda: progress(min(1.0, to.stat().st_size / expected))):
             source.execute("VACUUM INTO ?", [str(to.absolute())])
-    except sqlite3.Error as error:
+    except ERRORS as error:
         raise CopyFailed(f"{to}: the copy was not finished ({error})") from None
 
 
@@ -91,7 +92,7 @@ def check(connection: sqlite3.Connection, path: Path, look: Callable[[], None]) 
     try:
         with _heard(connection, look):
             ((verdict,), *_) = connection.execute("PRAGMA integrity_check(1)").fetchall()
-    except sqlite3.Error as error:
+    except ERRORS as error:
         verdict = str(error)
     if verdict != "ok":
         raise CopyFailed(f"{path}: is damaged ({' '.join(verdict.split())})")
@@ -130,8 +131,9 @@ def reading(path: Path, *, still: bool = False) -> Iterator[sqlite3.Connection]:
         with closing(sqlite3.connect(uri, uri=True, isolation_level=None, timeout=5.0)) as connection:
             connection.execute("SELECT 1 FROM sqlite_master").fetchone()
             yield connection
-    except sqlite3.Error as error:
-        what = "is damaged" if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE else "cannot be read"
+    except ERRORS as error:
+        damaged = isinstance(error, UnicodeDecodeError) or getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
+        what = "is damaged" if damaged else "cannot be read"
         raise CopyFailed(f"{path}: {what} ({error})") from None
 
 

@@ -41,20 +41,16 @@ class _Call:
     size: int
 
 
-BUSY = 8
-"""Calls in a commit from which on the next one waits a moment for more."""
-
-
 class Batch:
     """Collects calls of every operation and commits them together.
 
     capacity    calls that may wait; more are refused with Unavailable
     room        bytes that may wait; likewise, but one call alone is never too large
     most        calls in one transaction
-    gather      seconds that a commit waits for more calls while many come at once: what every commit writes anew,
-                the last page of each table and index, is then shared by more
     patience    seconds after which a caller is told Unavailable, though its call may still be committed later;
                 watched for all calls at once, for a timer a call would cost more than its share of the commit
+    undone      told of each transaction that was rolled back; must not block or raise
+    committed   told of every commit, before any caller is; must not block or raise
     """
 
     def __init__(
@@ -64,15 +60,17 @@ class Batch:
         capacity: int = 8192,
         room: int = 64 * 1024 * 1024,
         most: int = 512,
-        gather: float = 0.002,
         patience: float = 10.0,
+        undone: Callable[[], None] = lambda: None,
+        committed: Callable[[], None] = lambda: None,
     ) -> None:
         self._database = database
         self._capacity = capacity
         self._room = room
         self._most = most
-        self._gather = gather
         self._patience = patience
+        self._undone = undone
+        self._committed = committed
         self._working: Sequence[_Call] = ()
         self._waiting: deque[_Call] = deque()
         self._arrived = asyncio.Event()
@@ -99,13 +97,21 @@ class Batch:
         self._arrived.set()
         return done
 
-    async def write(self, change: Callable[[Transaction], Awaitable[Result]]) -> Result:
-        """One change of its own, in whichever transaction comes next."""
+    async def write(
+        self, change: Callable[[Transaction], Awaitable[Result]], told: Callable[[Result], None] | None = None
+    ) -> Result:
+        """One change of its own, in whichever transaction comes next. `told` is told of its result after COMMIT, also
+        when the caller has waited too long or went away; it must not block or raise.
+        """
 
         async def apply(transaction: Transaction, _items: Sequence[None]) -> Sequence[Result]:
             return [await change(transaction)]
 
-        return await self.submit(Operation(apply), None)
+        def committed(results: Sequence[Result]) -> None:
+            if told is not None:
+                told(results[0])
+
+        return await self.submit(Operation(apply, committed), None)
 
     @property
     def waiting(self) -> int:
@@ -128,8 +134,6 @@ class Batch:
             while not (self._closing and not self._waiting):
                 await self._arrived.wait()
                 while self._waiting:
-                    if BUSY <= len(self._working) > len(self._waiting):
-                        await asyncio.sleep(self._gather)
                     self._working = [self._waiting.popleft() for _ in range(min(self._most, len(self._waiting)))]
                     await self._commit(self._working)
                     self._held -= sum(call.size for call in self._working)
@@ -170,6 +174,7 @@ class Batch:
         except Exception as error:  # noqa: BLE001 — whatever one item did wrong must not reach the others
             await self._one_by_one(calls, error)
         else:
+            self._committed()
             self._settle(settled)
 
     async def _one_by_one(self, calls: Sequence[_Call], error: Exception) -> None:
@@ -192,6 +197,9 @@ class Batch:
                 for operation, group in groups.items():
                     results = await operation.apply(transaction, [call.item for call in group])
                     settled.append((operation, group, results))
+        except Exception:
+            self._undone()
+            raise
         finally:
             self._under_way, self._stalled = None, 0.0
         return settled

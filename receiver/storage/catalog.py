@@ -7,16 +7,19 @@ creation was answered before an event was accepted never misses it.
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import LiteralString
 
 from receiver.observe import log
 from receiver.sms.compose import Origin
 from receiver.sms.events import TYPES
 from receiver.sms.matching import Matcher
 from receiver.storage import sources, subscriptions
-from receiver.storage.database import Reader
+from receiver.storage.database import Reader, Soon, Transaction
 from receiver.storage.subscriptions import Subscription
 from receiver.vendors import VENDORS
 from receiver.vendors.contract import Source, Vendor
+
+_VERSION: LiteralString = "SELECT version FROM catalog"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Catalog:
     def __init__(self) -> None:
         self._version = 0
         self._doors: Mapping[str, Door] = {}
+        self._shut: frozenset[str] = frozenset()
         self._subscriptions: Mapping[str, Subscription] = {}
         self._by_type: Mapping[str, Sequence[tuple[Subscription, Matcher]]] = {}
         self._listeners: list[Callable[[], None]] = []
@@ -42,6 +46,10 @@ class Catalog:
 
     def door(self, token: str) -> Door | None:
         return self._doors.get(token)
+
+    def shut(self, token: str) -> bool:
+        """Whether it is that of a source which this version cannot read; what comes there is not refused for good."""
+        return token in self._shut
 
     def subscription(self, subscription_id: str) -> Subscription | None:
         return self._subscriptions.get(subscription_id)
@@ -72,12 +80,22 @@ class Catalog:
         async with self._refreshing:
             await self._refresh(reader)
 
+    def look(self, transaction: Transaction) -> Soon:
+        """For `follow`: the version row, with the next call."""
+        return transaction.soon(_VERSION)
+
+    async def follow(self, transaction: Transaction, seen: Soon) -> None:
+        """`refresh` by a version that was seen in the same transaction."""
+        if seen.rows != [(self._version,)]:
+            await self.refresh(transaction)
+
     async def _refresh(self, reader: Reader) -> None:
-        ((version,),) = await reader.fetch("SELECT version FROM catalog")
+        ((version,),) = await reader.fetch(_VERSION)
         if version == self._version:
             return
         doors = {row.token: _door(row) for row in await sources.active(reader)}
         self._doors = {token: door for token, door in doors.items() if door is not None}
+        self._shut = frozenset(doors.keys() - self._doors.keys())
         self._subscriptions = {item.id: item for item in await subscriptions.active(reader)}
         told = [item for item in self._subscriptions.values() if not item.catching_up]
         self._by_type = {name: [(item, item.matcher) for item in told if item.may_want(name)] for name in TYPES}
@@ -91,7 +109,10 @@ def _door(row: sources.SourceRow) -> Door | None:
     if vendor is None:
         log("source.unknown_vendor", level="error", source_id=row.id, vendor=row.vendor)
         return None
-    source = row.source(vendor)
+    source = row.readable(vendor)
+    if source is None:
+        log("source.unknown_options", level="error", source_id=row.id, vendor=row.vendor)
+        return None
     options = source.options
     origin = Origin(
         source_id=row.id,

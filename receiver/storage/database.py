@@ -6,7 +6,10 @@ RETURNING, ON CONFLICT, `WITH … (VALUES …)`. What must differ lives in the d
 
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
 from typing import Any, LiteralString, Protocol
+
+from receiver.storage.text_index import TextIndex
 
 Row = tuple[Any, ...]
 Values = Sequence[Any]
@@ -28,7 +31,19 @@ class CannotStart(StorageError):
     """The database cannot be opened as it is; the message says what is in the way and what to do."""
 
 
+@dataclass(slots=True)
+class Soon:
+    """What a statement gave, once the next call of its transaction has come back."""
+
+    rows: Sequence[Row] = ()
+
+
 class Reader(Protocol):
+    @property
+    def texts(self) -> TextIndex:
+        """How this engine searches the words of texts."""
+        ...
+
     async def fetch(self, sql: LiteralString, *values: Any) -> Sequence[Row]:
         """All rows of one statement. Raises Unavailable, Broken."""
         ...
@@ -50,6 +65,10 @@ class Transaction(Reader, Protocol):
         """`many` for what is only counted: how many rows were written. Every row that comes back costs a turn of the
         interpreter's lock, so where it is usual that all were, this is the way to learn it.
         """
+        ...
+
+    def soon(self, sql: LiteralString, *values: Any) -> Soon:
+        """`fetch` that goes with the next call, which raises its errors: a way there and back less."""
         ...
 
     def later(self, before: LiteralString, rows: Sequence[Values], after: LiteralString = "") -> None:

@@ -48,9 +48,9 @@ class Ids:
         self._prefix = _text(millisecond, 10) + _text(int.from_bytes(self._entropy(8), "big") >> 4, 12)
 
 
-def least(kind: str, moment: int) -> str:
-    """At or below every id of that kind made from `moment` on (unix microseconds), above those made before."""
-    return f"{kind}_{_text(max(moment // 1000, 0), 10)}"
+def earliest(kind: str, micros: int) -> str:
+    """What no id of that kind is below that was made at that time or later."""
+    return f"{kind}_{_text(max(micros, 0) // 1000, 10)}"
 
 
 def _text(number: int, width: int) -> str:
@@ -62,3 +62,8 @@ def _number(text: str) -> int:
     for character in text:
         number = number << 5 | _ALPHABET.index(character)
     return number
+
+
+def moment(identifier: str) -> int:
+    """When an id was made, in unix milliseconds; about that, where the clock was set back."""
+    return _number(identifier.partition("_")[2][:10])

@@ -1,4 +1,4 @@
-"""Forward-only migrations: `migrations/<engine>/NNNN_name.sql`, each in its own transaction together with its record."""
+"""Forward-only migrations: `migrations/<engine>/NNNN_name.sql`, each with its record in a transaction of its own."""
 
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence

@@ -88,7 +88,7 @@ class Owing:
                     Leased(delivery_id, subscription.id, event_id, body, now, 0, 0, conversation, missed, urgent)
                 )
             else:
-                state, next_at = "waiting", now
+                state, next_at = "waiting", 0 if urgent else now  # an opt-out before all else that waits there
                 outgoing.stored.add(subscription.id)
         self._rows.append((delivery_id, subscription.id, event_id, state, 0, next_at, now, now, conversation, missed))
 

@@ -29,16 +29,16 @@ class Ownership:
         """Raises CannotStart, naming the holder, when the lock is not free within `wait` seconds."""
         self.path = _beside(database, ".lock")
         try:
-            self._descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self.descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise CannotStart(f"{self.path}: cannot be opened ({error.strerror})") from None
         self._acquire(wait)
         with suppress(OSError):  # a full disk: the name of the holder is only a courtesy
-            os.ftruncate(self._descriptor, 0)
-            os.pwrite(self._descriptor, str(os.getpid()).encode(), 0)
+            os.ftruncate(self.descriptor, 0)
+            os.pwrite(self.descriptor, str(os.getpid()).encode(), 0)
 
     def close(self) -> None:
-        os.close(self._descriptor)
+        os.close(self.descriptor)
 
     def __enter__(self) -> Self:
         return self
@@ -51,11 +51,11 @@ class Ownership:
     def _acquire(self, wait: float) -> None:
         for tries_left in range(ceil(wait / _LOOK_EVERY), -1, -1):
             try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 if error.errno not in (errno.EAGAIN, errno.EACCES) or not tries_left:
-                    holder = os.pread(self._descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
-                    os.close(self._descriptor)
+                    holder = os.pread(self.descriptor, 20, 0).decode("ascii", "replace").strip() or "unknown"
+                    os.close(self.descriptor)
                     raise CannotStart(f"{self.path}: the database is in use by process {holder}") from None
                 time.sleep(_LOOK_EVERY)
             else:

@@ -10,7 +10,7 @@ from typing import ClassVar, LiteralString, Protocol
 
 from receiver.sms.timestamps import DAY, HOUR, MINUTE
 from receiver.storage.database import Reader, Row, Transaction, Values
-from receiver.storage.ids import least
+from receiver.storage.ids import earliest
 from receiver.storage.purges import Gone, Trace
 from receiver.storage.retention import OWED, Retention
 
@@ -28,8 +28,8 @@ class Look:
 
 
 class Purge(Protocol):
-    """`every` is how often a round begins, `keep` for how long something is kept (microseconds). One that `goes_on` does
-    not begin where it began before but where it ended, until then.
+    """`every` is how often a round begins, `keep` for how long something is kept (microseconds). One that `goes_on`
+    does not begin where it began before but where it ended, until then.
     """
 
     what: ClassVar[str]
@@ -100,7 +100,7 @@ class Receipts:
         rows = await reader.fetch(
             """SELECT id, length(target) + length(headers) + length(body) FROM receipts
                WHERE id > ? AND id < ? ORDER BY id LIMIT ?""",
-            position, least("rcp", now - self.keep), limit,
+            position, earliest("rcp", now - self.keep), limit,
         )  # fmt: skip
         few = light(rows)
         return Look([row[:1] for row in few], few[-1][0] if few else position, end=len(few) == len(rows) < limit)
@@ -123,7 +123,7 @@ class Messages:
         rows = await reader.fetch(
             """SELECT m.id, EXISTS (SELECT 1 FROM events WHERE events.message_id = m.id)
                FROM (SELECT id FROM messages WHERE id > ? AND id < ? ORDER BY id LIMIT ?) AS m ORDER BY m.id""",
-            position, least("msg", now - self.keep), limit,
+            position, earliest("msg", now - self.keep), limit,
         )  # fmt: skip
         found = [row[:1] for row in rows if not row[1]]
         return Look(found, rows[-1][0] if rows else position, end=len(rows) < limit)
@@ -157,7 +157,7 @@ class Identities:
 
     async def _without(self, reader: Reader, subjects: Sequence[str], before: int) -> set[str]:
         """Of what was made before then, that which is no longer there."""
-        old = {item for item in subjects if item < least(item.partition("_")[0], before)}
+        old = {item for item in subjects if item < earliest(item.partition("_")[0], before)}
         if not old:
             return set()
         marks: LiteralString = ", ".join(["?"] * len(old))

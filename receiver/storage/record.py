@@ -10,7 +10,8 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 
 from receiver.sms.compose import Entry, Origin, encode, finish_report, follow_up_entry, quarantine
-from receiver.storage import events, messages, receipts, sources
+from receiver.sms.consent import Change, entry_of
+from receiver.storage import events, messages, opt_outs, receipts, sources
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import Transaction, Values
 from receiver.storage.ids import Ids
@@ -64,6 +65,14 @@ class Notice:
     about: str | None = None
 
 
+@dataclass(slots=True, kw_only=True)
+class Consented:
+    """What became of one wish to change the opt-out list: how many lines changed, and whom that is told."""
+
+    changed: int
+    outgoing: Outgoing = field(default_factory=Outgoing)
+
+
 @dataclass(slots=True)
 class _Pending:
     """One entry on its way: `key` is its identity in full."""
@@ -90,12 +99,13 @@ class Recorder:
     async def record(self, transaction: Transaction, recordings: Sequence[Recording]) -> Sequence[Recorded]:
         """One result a recording, in order. The order of the batch is the order of the log."""
         now = self._clock()
-        await self._catalog.refresh(transaction)
+        seen = self._catalog.look(transaction)
         results = [recording.begin() for recording in recordings]
         pending = self._pending(recordings, results)
         if pending:
             await self._name_messages(transaction, pending, now)
             fresh = await self._claim(transaction, pending, recordings, now)
+            await self._catalog.follow(transaction, seen)
             await self._move_states(transaction, fresh, now)
             logged = await self._with_consents(transaction, fresh, now)
             await self._log(transaction, logged, now)
@@ -115,6 +125,32 @@ class Recorder:
         events.insert(transaction, rows)
         await owing.write(transaction)
         return outgoing
+
+    async def change_consents(
+        self, transaction: Transaction, wishes: Sequence[Sequence[Change]]
+    ) -> Sequence[Consented]:
+        """Changes of the opt-out list that the API asks for, as one event each; one result a wish, in order."""
+        now = self._clock()
+        await self._catalog.refresh(transaction)
+        rows = []
+        owing = Owing(self._catalog, self._ids, self._room, now)
+        results = []
+        for wish in wishes:
+            asked = {change.line: (self._ids.new("evt"), change) for change in wish}
+            news = await opt_outs.change(
+                transaction,
+                [(*line, int(it.opted_out), "api", event_id, now) for line, (event_id, it) in asked.items()],
+            )
+            results.append(Consented(changed=len(news)))
+            for event_id, change in asked.values():
+                if event_id in news:
+                    entry = entry_of(change, now)
+                    body = encode(event_id, entry)
+                    rows.append(event_row(event_id, entry.type, entry.data, now, body))
+                    owing.add(results[-1].outgoing, event_id, entry.type, entry.data, body, None)
+        events.insert(transaction, rows)
+        await owing.write(transaction)
+        return results
 
     def _pending(self, recordings: Sequence[Recording], results: Sequence[Recorded]) -> list[_Pending]:
         """Ids are given in the order of the log, a follow-up's right behind its cause's."""
@@ -213,14 +249,9 @@ class Recorder:
             if consent is None:
                 continue
             event_id = item.event_id if bare else item.follow_up_id
-            changed = await transaction.fetch(
-                """INSERT INTO opt_outs (source_id, number, scope, sender, opted_out, via, event_id, changed_at)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-                   ON CONFLICT (source_id, number, scope, sender) DO UPDATE SET opted_out = excluded.opted_out,
-                       via = excluded.via, event_id = excluded.event_id, changed_at = excluded.changed_at
-                   WHERE opt_outs.opted_out <> excluded.opted_out RETURNING 1""",
-                item.recorded.receipt.source_id, consent.number, consent.scope, consent.sender,
-                int(consent.opted_out), consent.via, event_id, now,
+            line = (item.recorded.receipt.source_id, consent.number, consent.scope, consent.sender)
+            changed = await opt_outs.change(
+                transaction, [(*line, int(consent.opted_out), consent.via, event_id, now)]
             )  # fmt: skip
             if not changed:
                 if bare:

@@ -27,7 +27,7 @@ from receiver.storage.backup import (
 from receiver.storage.database import CannotStart, StorageError, Transaction
 from receiver.storage.migrate import migrate, published
 from receiver.storage.ownership import Ownership, check_file, check_log, is_owned
-from receiver.storage.sqlite import SqliteDatabase
+from receiver.storage.sqlite import ERRORS, SqliteDatabase
 
 _PARTS = ("", "-wal", "-journal")
 """What makes up a database that nobody has open; `-shm` is only an index of `-wal`."""
@@ -108,7 +108,7 @@ async def _made_ready(partial: Path, clock: Callable[[], int], *, send: bool) ->
         async with database.writing() as transaction:
             held, canceled = (0, 0) if send else await _quieted(transaction, clock())
             ((events,),) = await transaction.fetch("SELECT count(*) FROM events")
-    except (sqlite3.Error, StorageError) as error:
+    except (*ERRORS, StorageError) as error:
         raise CopyFailed(f"{partial}: cannot be brought up to this version ({error})") from None
     finally:
         await database.close()  # the last connection: the log goes into the file
@@ -158,7 +158,7 @@ def _settle(database: Path) -> None:
         try:
             with closing(sqlite3.connect(database, isolation_level=None, timeout=1.0)) as old:
                 ((busy, _, _),) = old.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
             busy = getattr(error, "sqlite_errorcode", 0) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
     if busy:
         raise CopyFailed(f"{database}: another process is reading it; try again when it is done")

@@ -6,6 +6,9 @@ from typing import Any
 from receiver.sms.compose import Entry
 from receiver.sms.state import State
 
+MAX_WORD = 512
+"""Characters of what is looked up by an index; more cannot be asked for. The whole stands in the event."""
+
 
 def message_row(entries: Sequence[Entry], message_id: str, state: State | None, now: int) -> tuple[Any, ...]:
     """Of several reports the first names the conversation; what it does not know the next may."""
@@ -37,9 +40,9 @@ def message_row(entries: Sequence[Entry], message_id: str, state: State | None, 
 
 def _names(data: dict[str, Any]) -> list[str | None]:
     return [
-        data["vendor_message_id"],
-        data["client_reference"],
-        data.get("batch_id"),
+        _word(data["vendor_message_id"]),
+        _word(data["client_reference"]),
+        _word(data.get("batch_id")),
         _address(data["from"]),
         _address(data["to"]),
     ]
@@ -55,8 +58,8 @@ def event_row(event_id: str, type: str, data: dict[str, Any], accepted_at: int, 
         data.get("source_id"),
         data.get("receipt_id"),
         data.get("message_id"),
-        data.get("vendor_message_id"),
-        data.get("client_reference"),
+        _word(data.get("vendor_message_id")),
+        _word(data.get("client_reference")),
         _address(data["number"] if contact else data.get("from")),
         _address(data["sender"] if contact else data.get("to")),
         data.get("status"),
@@ -65,4 +68,8 @@ def event_row(event_id: str, type: str, data: dict[str, Any], accepted_at: int, 
 
 
 def _address(found: dict[str, Any] | None) -> str | None:
-    return found["address"] if found else None
+    return found["address"][:MAX_WORD] if found else None
+
+
+def _word(text: str | None) -> str | None:
+    return text[:MAX_WORD] if text else text

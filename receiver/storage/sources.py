@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, LiteralString
 
 import orjson
+from pydantic import ValidationError
 
 from receiver.storage.database import Reader, Row, Transaction
 from receiver.vendors.contract import Source, Vendor
@@ -29,6 +30,13 @@ class SourceRow:
     last_seen_at: int | None = None
     last_error: str | None = None
     last_error_at: int | None = None
+
+    def readable(self, vendor: Vendor) -> Source | None:
+        """None where it was made by a version whose options were others."""
+        try:
+            return self.source(vendor)
+        except ValidationError:
+            return None
 
     def source(self, vendor: Vendor) -> Source:
         return Source(

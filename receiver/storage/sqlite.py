@@ -12,41 +12,80 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import lru_cache
 from itertools import chain
 from pathlib import Path
-from typing import Any, LiteralString, NamedTuple, Self
+from typing import Any, LiteralString, Protocol, Self
 from urllib.parse import quote
 
 import aiosqlite
 
-from receiver.storage.database import Broken, CannotStart, Row, StorageError, Unavailable, Values
+from receiver.storage import text_index, writer
+from receiver.storage.apart import Apart
+from receiver.storage.database import Broken, CannotStart, Row, Soon, StorageError, Unavailable, Values
 from receiver.storage.ownership import APPLICATION_ID, check_file, check_log
+from receiver.storage.writer import Done, Statement
 
 _PASSING = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL, sqlite3.SQLITE_READONLY,
             sqlite3.SQLITE_NOMEM, sqlite3.SQLITE_INTERRUPT}  # fmt: skip
 _FATAL = {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CANTOPEN}
+ERRORS = (sqlite3.Error, UnicodeDecodeError)
+"""What `sqlite3` raises; the second where SQLite's complaint names something damaged that is no text any more."""
+_NO_TEXT = "Could not decode to UTF-8"
 _ROWS_A_STATEMENT = 64
 _STATEMENTS_KEPT = 1024
 _SCRUB_WAIT_MS = 50
 """For readers, while every write waits."""
 
 
+class Line(Protocol):
+    """A connection, wherever it is. Statements of several callers would mix: one at a time has a transaction."""
+
+    async def run(self, statements: Sequence[Statement], answers: int, asked: Sequence[int] = ()) -> Done:
+        """See `writer.run`. Raises sqlite3.Error."""
+        ...
+
+    async def rollback(self) -> None:
+        """Ends the transaction that is open, if one is."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class InThread:
+    """A connection in a thread of its own, as aiosqlite has it."""
+
+    def __init__(self, connection: aiosqlite.Connection) -> None:
+        self.connection = connection
+
+    async def run(self, statements: Sequence[Statement], answers: int, asked: Sequence[int] = ()) -> Done:
+        # aiosqlite has no public call for several statements in one go
+        return await self.connection._execute(writer.run, self.connection._conn, statements, answers, asked)  # type: ignore[no-any-return, no-untyped-call]  # noqa: SLF001
+
+    async def rollback(self) -> None:
+        with suppress(ValueError):  # it was closed meanwhile
+            await self.connection.rollback()
+
+    async def close(self) -> None:
+        await self.connection.close()
+
+
 class SqliteDatabase:
     """See `Database`. Opened by `open`, by the process that owns the lock; `open_reader` needs no lock."""
 
-    def __init__(
-        self, writer: aiosqlite.Connection | None, readers: Sequence[aiosqlite.Connection], busy_seconds: float = 1.0
-    ) -> None:
+    def __init__(self, writer: Line | None, readers: Sequence[Line], busy_seconds: float = 1.0) -> None:
         self._writer = writer
         self._busy_ms = round(busy_seconds * 1000)
         self._writing = asyncio.Lock()
         self._readers = readers
         self._damaged = False
-        self._free: asyncio.LifoQueue[aiosqlite.Connection] = asyncio.LifoQueue()
+        self._free: asyncio.LifoQueue[Line] = asyncio.LifoQueue()
         for reader in readers:
             self._free.put_nowait(reader)
 
     @classmethod
-    async def open(cls, path: Path, *, readers: int = 2, busy_seconds: float = 1.0) -> Self:
-        """Opens or makes the database. Raises CannotStart with one clear line."""
+    async def open(cls, path: Path, *, readers: int = 2, busy_seconds: float = 1.0, apart: int | None = None) -> Self:
+        """Opens or makes the database. Raises CannotStart with one clear line.
+
+        `apart`: the writer gets a process of its own, which holds this descriptor of the lock beside us.
+        """
         if not check_file(path):
             _make_private(path)
         crashed = check_log(path)
@@ -55,17 +94,15 @@ class SqliteDatabase:
                 # Beside a log that was left, readers come first: the last to close is then no writer, which would put
                 # the log into a database that may be damaged.
                 pool = [await _open_reader(path, opened) for _ in range(readers if crashed else 0)]
-                writer = await aiosqlite.connect(
-                    path, isolation_level=None, timeout=busy_seconds, cached_statements=_STATEMENTS_KEPT
-                )
-                opened.push_async_callback(writer.close)
-                await _prepare(writer)
+                writing = await _open_writer(path, busy_seconds, apart)
+                opened.push_async_callback(writing.close)
+                await _prepare(writing)
                 _sync_names(path.parent)
                 pool = pool or [await _open_reader(path, opened) for _ in range(readers)]
-            except sqlite3.Error as error:
-                raise CannotStart(f"{path}: cannot be opened as a database ({error})") from None
+            except ERRORS as error:
+                raise CannotStart(f"{path}: cannot be opened as a database ({_said(error)})") from None
             opened.pop_all()
-        return cls(writer, pool, busy_seconds)
+        return cls(writing, pool, busy_seconds)
 
     @classmethod
     async def open_reader(cls, path: Path) -> Self:
@@ -75,8 +112,8 @@ class SqliteDatabase:
         async with AsyncExitStack() as opened:
             try:
                 reader = await _open_reader(path, opened)
-            except sqlite3.Error as error:
-                raise CannotStart(f"{path}: cannot be opened for reading ({error})") from None
+            except ERRORS as error:
+                raise CannotStart(f"{path}: cannot be opened for reading ({_said(error)})") from None
             opened.pop_all()
         return cls(None, [reader])
 
@@ -118,10 +155,10 @@ class SqliteDatabase:
             raise StorageError("this database was opened for reading")
         async with self._writing:
             try:
-                await writer.execute_fetchall(f"PRAGMA busy_timeout = {_SCRUB_WAIT_MS}")
-                ((busy, *_),) = await writer.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
-                await writer.execute_fetchall(f"PRAGMA busy_timeout = {self._busy_ms}")
-            except sqlite3.Error as error:
+                await _ask(writer, f"PRAGMA busy_timeout = {_SCRUB_WAIT_MS}")
+                ((busy, *_),) = await _ask(writer, "PRAGMA wal_checkpoint(TRUNCATE)")
+                await _ask(writer, f"PRAGMA busy_timeout = {self._busy_ms}")
+            except ERRORS as error:
                 raise _translated(error) from error
         return not busy
 
@@ -131,17 +168,24 @@ class SqliteDatabase:
         for connection in (*writers, *self._readers) if self._damaged else (*self._readers, *writers):
             await connection.close()
 
+    def abandon(self) -> None:
+        """The writer is not waited for any more. One in a thread nobody can stop: it ends with the process."""
+        if isinstance(self._writer, Apart):
+            self._writer.kill()
+
 
 class _Connection:
     """One transaction; see `Transaction`. Its BEGIN, and what `later` leaves, go to the thread with the next call:
     each way there and back costs as much as several statements.
     """
 
-    __slots__ = ("_connection", "_due")
+    __slots__ = ("_asked", "_connection", "_due")
+    texts = text_index.SQLITE
 
-    def __init__(self, connection: aiosqlite.Connection, begin: LiteralString) -> None:
+    def __init__(self, connection: Line, begin: LiteralString) -> None:
         self._connection = connection
-        self._due: list[_Statement] = [(begin, ())]
+        self._due: list[Statement] = [(begin, ())]
+        self._asked: dict[int, Soon] = {}
 
     async def fetch(self, sql: LiteralString, *values: Any) -> Sequence[Row]:
         return (await self._run([(sql, values)])).rows
@@ -156,28 +200,31 @@ class _Connection:
     ) -> int:
         return (await self._run(_chunks(before, rows, after, values))).changed if rows else 0
 
+    def soon(self, sql: LiteralString, *values: Any) -> Soon:
+        asked = self._asked[len(self._due)] = Soon()
+        self._due.append((sql, values))
+        return asked
+
     def later(self, before: LiteralString, rows: Sequence[Values], after: LiteralString = "") -> None:
         self._due += _chunks(before, rows, after, ())
 
     async def commit(self) -> None:
         await self._run([("COMMIT", ())])
 
-    async def _run(self, statements: Sequence["_Statement"]) -> "_Done":
-        due = [*self._due, *statements]
-        self._due.clear()
-        return await _run(self._connection, due, answers=len(statements))
+    async def _run(self, statements: Sequence[Statement]) -> Done:
+        due, asked = [*self._due, *statements], self._asked
+        self._due, self._asked = [], {}
+        try:
+            done = await self._connection.run(due, len(statements), tuple(asked))
+        except ERRORS as error:
+            raise _translated(error) from error
+        for soon, rows in zip(asked.values(), done.before, strict=True):
+            soon.rows = rows
+        return done
 
 
-_Statement = tuple[str, Values]
-
-
-class _Done(NamedTuple):
-    rows: list[Row]
-    changed: int
-
-
-def _chunks(before: str, rows: Sequence[Values], after: str, values: Values) -> list[_Statement]:
-    found: list[_Statement] = []
+def _chunks(before: str, rows: Sequence[Values], after: str, values: Values) -> list[Statement]:
+    found: list[Statement] = []
     for start in range(0, len(rows), _ROWS_A_STATEMENT):
         chunk = rows[start : start + _ROWS_A_STATEMENT]
         sql = _with_values(before, len(chunk[0]), len(chunk), after)
@@ -191,29 +238,13 @@ def _with_values(before: str, width: int, rows: int, after: str) -> str:
     return f"{before} VALUES {','.join([row] * rows)} {after}"
 
 
-async def _run(connection: aiosqlite.Connection, statements: Sequence[_Statement], answers: int) -> _Done:
-    """What the last `answers` statements gave. The first that fails is the last that is tried."""
-    try:
-        # aiosqlite has no public call for several statements in one go
-        return await connection._execute(_run_here, connection._conn, statements, answers)  # type: ignore[no-any-return, no-untyped-call]  # noqa: SLF001
-    except sqlite3.Error as error:
-        raise _translated(error) from error
+def _said(error: Exception) -> str:
+    return "damaged: its schema is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
 
 
-def _run_here(connection: sqlite3.Connection, statements: Sequence[_Statement], answers: int) -> _Done:
-    found: list[Row] = []
-    changed = 0
-    silent = len(statements) - answers
-    for position, (sql, values) in enumerate(statements):
-        cursor = connection.execute(sql, values)
-        rows = cursor.fetchall()
-        if position >= silent:
-            found += rows
-            changed += cursor.rowcount
-    return _Done(found, changed)
-
-
-def _translated(error: sqlite3.Error) -> Exception:
+def _translated(error: Exception) -> Exception:
+    if isinstance(error, UnicodeDecodeError) or str(error).startswith(_NO_TEXT):  # what follows is the text itself
+        return Broken("the database is damaged: a text is not UTF-8")
     code = getattr(error, "sqlite_errorcode", None)
     primary = None if code is None else code & 0xFF
     if primary in _PASSING:
@@ -223,20 +254,32 @@ def _translated(error: sqlite3.Error) -> Exception:
     return error
 
 
-async def _rolled_back(connection: aiosqlite.Connection) -> None:
+async def _rolled_back(connection: Line) -> None:
     """Ends an open transaction even when the task is being cancelled; where none is open it does nothing.
 
     Whether one is open is for the connection's thread to see: a cancelled BEGIN may still lie before it.
     """
-    with suppress(sqlite3.Error, ValueError):  # ValueError: the connection was closed meanwhile
+    with suppress(sqlite3.Error, Broken):
         await asyncio.shield(connection.rollback())
 
 
-async def _prepare(writer: aiosqlite.Connection) -> None:
-    if list(await writer.execute_fetchall("PRAGMA application_id")) != [(APPLICATION_ID,)]:
+async def _ask(connection: Line, sql: str) -> Sequence[Row]:
+    return (await connection.run([(sql, ())], 1)).rows
+
+
+async def _open_writer(path: Path, busy_seconds: float, apart: int | None) -> Line:
+    if apart is not None:
+        return await Apart.open(path, busy_seconds, _STATEMENTS_KEPT, apart)
+    return InThread(
+        await aiosqlite.connect(path, isolation_level=None, timeout=busy_seconds, cached_statements=_STATEMENTS_KEPT)
+    )
+
+
+async def _prepare(writing: Line) -> None:
+    if await _ask(writing, "PRAGMA application_id") != [(APPLICATION_ID,)]:
         # Before there is a log: in it, the mark would be in the file itself, where it is looked for at the next
         # start, only from the first checkpoint on.
-        await writer.execute_fetchall(f"PRAGMA application_id = {APPLICATION_ID}")
+        await _ask(writing, f"PRAGMA application_id = {APPLICATION_ID}")
     for pragma in (
         "journal_mode = WAL",
         "synchronous = FULL",
@@ -247,19 +290,20 @@ async def _prepare(writer: aiosqlite.Connection) -> None:
         "temp_store = MEMORY",
         "secure_delete = ON",  # what was erased is not to be found in the file
     ):
-        await writer.execute_fetchall(f"PRAGMA {pragma}")
-    if list(await writer.execute_fetchall("PRAGMA journal_mode")) != [("wal",)]:
+        await _ask(writing, f"PRAGMA {pragma}")
+    if await _ask(writing, "PRAGMA journal_mode") != [("wal",)]:
         raise sqlite3.OperationalError("write-ahead logging is not possible there; is it a network file system?")
     for sql in ("BEGIN IMMEDIATE", f"PRAGMA application_id = {APPLICATION_ID}", "ROLLBACK"):
-        await writer.execute_fetchall(sql)  # on a file that may only be read, BEGIN succeeds and a write does not
+        await _ask(writing, sql)  # on a file that may only be read, BEGIN succeeds and a write does not
 
 
-async def _open_reader(path: Path, opened: AsyncExitStack) -> aiosqlite.Connection:
+async def _open_reader(path: Path, opened: AsyncExitStack) -> InThread:
     uri = f"file:{quote(os.path.abspath(path))}?mode=ro"  # noqa: ASYNC240, PTH100 — only text is joined
-    reader = await aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=1.0, cached_statements=256)
+    connection = await aiosqlite.connect(uri, uri=True, isolation_level=None, timeout=1.0, cached_statements=256)
+    reader = InThread(connection)
     opened.push_async_callback(reader.close)
-    await reader.execute_fetchall("PRAGMA query_only = ON")
-    await reader.execute_fetchall("SELECT count(*) FROM sqlite_master")  # the log is open to it from its first look on
+    await _ask(reader, "PRAGMA query_only = ON")
+    await _ask(reader, "SELECT count(*) FROM sqlite_master")  # the log is open to it from its first look on
     return reader
 
 

@@ -6,10 +6,12 @@ from functools import cached_property
 from typing import Literal, LiteralString
 
 import orjson
+from pydantic import ValidationError
 
 from receiver.delivery.health import DisabledBy, Health
+from receiver.formats import FORMATS
 from receiver.sms.matching import Filter, Matcher, compile_matcher
-from receiver.storage.database import Reader, Row, Transaction
+from receiver.storage.database import CannotStart, Reader, Row, Transaction
 from receiver.storage.sources import changed
 
 SubscriptionState = Literal["active", "paused", "disabled"]
@@ -73,9 +75,6 @@ class Subscription:
     def may_want(self, event_type: str) -> bool:
         """Whether its `types` name the type; the matcher looks at the rest."""
         return self._typed(event_type, {})
-
-    def signing_secrets(self, now: int) -> Sequence[str]:
-        return [item.value for item in self.secrets if item.expires_at is None or item.expires_at > now]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,14 +230,15 @@ def _json(value: object) -> str:
 
 
 def _row(row: Row) -> Subscription:
+    """Raises CannotStart for one of another version: nobody here could say what it is owed."""
     (identifier, url, types, wanted, form, secrets, headers, concurrency, rate, ordered, schedule, handshake, allowed,
      state, disabled_by, catching_up, health, description, created_at, updated_at, success_at) = row  # fmt: skip
     return Subscription(
         id=identifier,
         url=url,
         types=orjson.loads(types),
-        filter=Filter.model_validate_json(wanted) if wanted else None,
-        format=form,
+        filter=_filter(identifier, wanted) if wanted else None,
+        format=_format(identifier, form),
         secrets=[Secret(**item) for item in orjson.loads(secrets)],
         headers=orjson.loads(headers),
         max_concurrency=concurrency,
@@ -256,3 +256,20 @@ def _row(row: Row) -> Subscription:
         updated_at=updated_at,
         last_success_at=success_at,
     )
+
+
+def _filter(subscription_id: str, document: str) -> Filter:
+    try:
+        return Filter.model_validate_json(document)
+    except ValidationError:
+        raise _of_another_version(subscription_id, "filter") from None
+
+
+def _format(subscription_id: str, name: str) -> str:
+    if name not in FORMATS:
+        raise _of_another_version(subscription_id, "format")
+    return name
+
+
+def _of_another_version(subscription_id: str, what: str) -> CannotStart:
+    return CannotStart(f"subscription {subscription_id}: its {what} is of another version; use that one")

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Any, Literal
 from zoneinfo import ZoneInfo, available_timezones
@@ -62,8 +63,14 @@ class Answer:
 EMPTY_200 = Answer()
 
 
+@cache
+def _timezones() -> frozenset[str]:
+    """Read once: it means going through folders, and sources are read again at every change of one."""
+    return frozenset(available_timezones())
+
+
 def _timezone(name: str) -> str:
-    if name not in available_timezones():
+    if name not in _timezones():
         raise ValueError("not a time zone of the IANA database")
     return name
 

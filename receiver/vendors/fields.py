@@ -12,6 +12,7 @@ from receiver.vendors.contract import BadPayload, VendorRequest
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _INDEX = re.compile(r"[0-9]{1,6}")
+_TRUTHS: Mapping[str, bool] = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
 
 
 class Fields(Mapping[str, Any]):
@@ -111,24 +112,18 @@ class Fields(Mapping[str, Any]):
         return value
 
     def integer(self, name: str) -> int | None:
-        """A whole number in ASCII digits, at most 18 of them; None when absent or empty."""
-        value = self.text(name)
-        if value is None:
-            return None
-        if not _INTEGER.fullmatch(value):
-            raise BadPayload(f"{name}: a whole number is due")
-        return int(value)
+        """A whole number in ASCII digits, at most 18 of them; None for anything else: a count decides nothing."""
+        text = self._aside(name)
+        return int(text) if _INTEGER.fullmatch(text) else None
 
     def boolean(self, name: str) -> bool | None:
-        value = self.text(name)
-        if value is None:
-            return None
-        match value.lower():
-            case "true" | "1" | "yes":
-                return True
-            case "false" | "0" | "no":
-                return False
-        raise BadPayload(f"{name}: true or false is due")
+        """True or false in one of the usual spellings; None for anything else."""
+        return _TRUTHS.get(self._aside(name).lower())
+
+    def _aside(self, name: str) -> str:
+        """A value that no message or report is to be lost for: as text, empty where it has none."""
+        value = self._values.get(name)
+        return "" if value is None or isinstance(value, (dict, list)) else _scalar(name, value).strip()
 
     def object(self, name: str) -> "Fields | None":
         """A nested object; None when absent or null."""
@@ -169,6 +164,8 @@ class Fields(Mapping[str, Any]):
 
 
 def _scalar(name: str, value: object) -> str:
+    if isinstance(value, str):
+        return value
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (int, float)):

@@ -1,7 +1,7 @@
 """Requests whose names the customer chose, read by declaration: the step between `Fields` and a draft.
 
 `generic`, `sendsms`, `isendpro` and `mobtexting` share it. What decides (status, text, ids, numbers) must be text,
-else BadPayload; a side value of an odd form (price, segments, part, channel) is null and stays in `extra`.
+else BadPayload; a side value of an odd form (price, segments, part, channel, time) is null and stays in `extra`.
 """
 
 import re
@@ -35,7 +35,8 @@ _AMOUNT = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,12})?")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _CHANNEL = re.compile(r"[a-z][a-z0-9_-]{1,31}")
 _SEQUENCE = re.compile(r"[0-9]{1,18}|(?![0-9]+$)[!-~]{1,64}")
-_UNREPLACED = re.compile(r"%[a-zA-Z]|@?\{\{?[\w .]+\}\}?")
+_UNREPLACED = re.compile(r"%[a-zA-Z]|@?\{\{?[\w .]+\}\}?|YOUR_ID")
+"""What templates hold where a vendor, or the customer, is to put a value."""
 _BETWEEN_NUMBERS = re.compile(r"[,;]")
 
 
@@ -57,7 +58,7 @@ def read(fields: Fields, options: MappedOptions, names: Mapping[str, Names] | No
         return _reported(named, options, status)
     if named.has("text") or named.has("media_url"):
         return _received(named, options)
-    if options.REFERENCE_MEANS_REPORT and named.text("client_reference") is not None:
+    if options.REFERENCE_MEANS_REPORT and _named_by(named, "client_reference") is not None:
         return _reported(named, options, None)
     raise BadPayload("status, text, opt_out: none of them came under the names they have here")
 
@@ -106,8 +107,8 @@ def _consent_changed(named: Named, options: MappedOptions) -> ConsentChanged:
         number=number,
         sender=_party(named, "to", options, besides="from"),
         channel=_channel(named, options),
-        keyword=named.text("keyword"),
-        vendor_id=named.text("vendor_message_id"),
+        keyword=named.aside("keyword"),
+        vendor_id=_named_by(named, "vendor_message_id"),
         occurred_at=_time(named, options, "occurred_at", "sent_at"),
         flags=named.flags,
         extra=named.rest(),
@@ -119,21 +120,21 @@ def _reported(named: Named, options: MappedOptions, word: str | None) -> Reporte
         raise BadPayload(f"{named.vendor_name('status')}: the template's placeholder came back as it is")
     status, final, reason = options.verdicts.get(word or "", ("unknown", False, None))
     to = _party(named, "to", options)
-    part = ReportPart(id=named.text("part_id"), number=named.number("part_number"), total=named.number("part_total"))
+    part = ReportPart(id=named.aside("part_id"), number=named.number("part_number"), total=named.number("part_total"))
     return Reported(
         status=status,
         final=final,
         reason=reason,
         permanent=named.boolean("permanent"),
-        vendor_message_id=named.text("vendor_message_id"),
-        client_reference=named.text("client_reference"),
-        batch_id=named.text("batch_id"),
+        vendor_message_id=_named_by(named, "vendor_message_id"),
+        client_reference=_named_by(named, "client_reference"),
+        batch_id=_named_by(named, "batch_id"),
         channel=_channel(named, options),
         from_=_party(named, "from", options, besides="to"),
         to=to,
         vendor_status=word,
-        vendor_code=named.text("vendor_code"),
-        vendor_description=named.text("vendor_description"),
+        vendor_code=named.aside("vendor_code"),
+        vendor_description=named.aside("vendor_description"),
         occurred_at=_time(named, options, "occurred_at"),
         sequence=named.matching("sequence", _SEQUENCE),
         segments=named.number("segments"),
@@ -150,7 +151,7 @@ def _received(named: Named, options: MappedOptions) -> Received:
     text = named.words("text") or ""
     media = _media(named)
     return Received(
-        vendor_message_id=named.text("vendor_message_id"),
+        vendor_message_id=_named_by(named, "vendor_message_id"),
         channel=_channel(named, options, "mms" if media else "sms"),
         from_=_party(named, "from", options),
         to=_party(named, "to", options, besides="from"),
@@ -159,14 +160,23 @@ def _received(named: Named, options: MappedOptions) -> Received:
         media=media,
         segments=named.number("segments"),
         part=_inbound_part(named),
-        keyword=named.text("keyword"),
-        client_reference=named.text("client_reference"),
+        keyword=named.aside("keyword"),
+        client_reference=_named_by(named, "client_reference"),
         price=_price(named),
         network=_network(named),
         sent_at=_time(named, options, "sent_at", "occurred_at"),
         flags=named.flags,
         extra=named.rest(),
     )
+
+
+def _named_by(named: Named, ours: str) -> str | None:
+    """An id; a template's placeholder is none, for it is the same in every request and would make them one."""
+    text = named.text(ours)
+    if text is None or not _UNREPLACED.fullmatch(text):
+        return text
+    named.unread(ours)
+    return None
 
 
 def _party(named: Named, ours: str, options: MappedOptions, besides: str | None = None) -> Party | None:
@@ -189,7 +199,7 @@ def _media(named: Named) -> Sequence[Media]:
 
 
 def _channel(named: Named, options: MappedOptions, otherwise: str = "sms") -> str | None:
-    word = named.text("channel")
+    word = named.aside("channel")
     if word is None:
         return otherwise
     channel = options.CHANNELS.get(word, word.lower())
@@ -200,7 +210,7 @@ def _channel(named: Named, options: MappedOptions, otherwise: str = "sms") -> st
 
 
 def _inbound_part(named: Named) -> InboundPart | None:
-    reference = named.text("part_reference")
+    reference = named.aside("part_reference")
     number, total = named.number("part_number"), named.number("part_total")
     if reference and number and total and number <= total <= MAX_PARTS:
         return InboundPart(reference=reference, number=number, total=total) if total > 1 else None
@@ -214,14 +224,14 @@ def _price(named: Named) -> Price | None:
 
 
 def _network(named: Named) -> Network | None:
-    network = Network(mcc=named.text("mcc"), mnc=named.text("mnc"), name=named.text("network_name"))
+    network = Network(mcc=named.aside("mcc"), mnc=named.aside("mnc"), name=named.aside("network_name"))
     return network if network != Network() else None
 
 
 def _time(named: Named, options: MappedOptions, *ours: str) -> int | None:
     """The first of our names that the vendor sent; a time that cannot be trusted stays in `extra`."""
     for name in ours:
-        text = named.text(name)
+        text = named.aside(name)
         if text is not None:
             found = options.moment(text)
             if found is None:

@@ -45,6 +45,14 @@ class Named:
         value = self.words(ours)
         return value.strip() or None if value is not None else None
 
+    def aside(self, ours: str) -> str | None:
+        """The text of what decides nothing; an object or a list there counts as not used."""
+        name, value = self._first(ours)
+        if name is None or isinstance(value, (dict, list)):
+            self.unread(ours)
+            return None
+        return self.text(ours)
+
     def texts(self, ours: str) -> Sequence[str]:
         """Each text of a JSON list, or the one text there is."""
         name, value = self._first(ours)
@@ -55,7 +63,7 @@ class Named:
 
     def matching(self, ours: str, pattern: re.Pattern[str]) -> str | None:
         """The text when it has that form; else it counts as not used."""
-        text = self.text(ours)
+        text = self.aside(ours)
         if text is None or pattern.fullmatch(text):
             return text
         self.unread(ours)

@@ -87,7 +87,8 @@ def _received(fields: Fields) -> Received:
 
 def _reported(fields: Fields, word: str) -> Reported:
     status, final = STATUSES.get(word.upper(), ("unknown", False))
-    failure = fields.object("failurereason") if fields.get("failurereason") else None
+    given = fields.get("failurereason")
+    failure = _failure(given)
     code = failure.text("code") if failure else None
     code = None if code == "0" else code  # a healthy report has an empty failure
     description = failure.text("details") if failure else None
@@ -108,8 +109,15 @@ def _reported(fields: Fields, word: str) -> Reported:
         vendor_description=description,
         occurred_at=_time(fields.text("modified")),
         flags=fields.flags,
-        extra=fields.rest(_REPORTED_USED),
+        extra=fields.rest(_REPORTED_USED if isinstance(given, dict) else _REPORTED_USED - {"failurereason"}),
     )
+
+
+def _failure(given: object) -> Fields | None:
+    """What it says as documented; a failure of another form, or a part of it, is no reason to lose the report."""
+    if not isinstance(given, dict):
+        return None
+    return Fields({name: value for name, value in given.items() if not isinstance(value, (dict, list))})
 
 
 def _party(fields: Fields, *names: str) -> Party | None:

@@ -18,13 +18,15 @@ from receiver.delivery.handshake import Consent, NoConsent
 from receiver.delivery.recover import Jobs
 from receiver.egress import Guard
 from receiver.intake.receive import Intake
+from receiver.sms.consent import Change
 from receiver.storage.batch import Batch, Operation
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import Transaction
 from receiver.storage.deliveries import Attempt, Finished, finish
 from receiver.storage.ids import Ids
+from receiver.storage.live import Live
 from receiver.storage.migrate import migrate
-from receiver.storage.record import Recorded, Recorder, Recording
+from receiver.storage.record import Consented, Recorded, Recorder, Recording
 from receiver.storage.sqlite import SqliteDatabase
 from receiver.storage.subscriptions import Subscription
 
@@ -144,7 +146,8 @@ def an_attempt(**given: Any) -> Attempt:
 async def running_api(folder: Path, **given: Any) -> AsyncIterator[Api]:
     database = await SqliteDatabase.open(folder / "receiver.db")
     await migrate(database, lambda: START)
-    batch = Batch(database)
+    live = given.setdefault("live", Live(heartbeat=0.2, pause=0.01))
+    batch = Batch(database, committed=live.told)
     committing = asyncio.create_task(batch.run())
     api = _built(database, batch, given)
     try:
@@ -176,16 +179,20 @@ def _built(database: SqliteDatabase, batch: Batch, given: Mapping[str, Any]) -> 
         pinged.append(subscription)
         return an_attempt()
 
+    recorder = Recorder(catalog, ids, clock, lambda _, *, urgent: 1000)
+    consenting: Operation[Sequence[Change], Consented] = Operation(recorder.change_consents)
+
+    async def consent(wish: Sequence[Change]) -> int:
+        return (await batch.submit(consenting, wish)).changed
+
     context = Context(
         database=database, batch=batch, catalog=catalog, ids=ids, clock=clock,
         entropy=lambda size: next(seeds).to_bytes(size, "big"), public_url=PUBLIC_URL, public_url_is_default=False,
         admin_key=ADMIN_KEY, guard=Guard(), ping=ping, wake=woken.append, causes=lambda: causes,
-        ask_consent=consents.ask, jobs_woken=partial(rung.append, "job"),
+        ask_consent=consents.ask, jobs_woken=partial(rung.append, "job"), consent=consent,
     )  # fmt: skip
     context = replace(context, **given)
-    recording: Operation[Recording, Recorded] = Operation(
-        Recorder(catalog, ids, clock, lambda _, *, urgent: 1000).record, recorded.extend
-    )
+    recording: Operation[Recording, Recorded] = Operation(recorder.record, recorded.extend)
     intake = Intake(
         doors=catalog, record=lambda item: batch.submit(recording, item), new_id=ids.new, clock=clock,
         count=lambda name, /, **labels: None, refused=lambda source_id, reason: None, public_url=PUBLIC_URL,

@@ -10,11 +10,12 @@ from receiver.api import OPERATIONS
 from receiver.api.cursor import encode
 from receiver.api.inputs import MAX_BODY_BYTES, Paged
 from receiver.api.openapi import document
+from receiver.api.operation import JSON
 from tests.api.running import HOOK, PUBLIC_URL, pointers, problem, running_api
 
 LISTS = [item.path for item in OPERATIONS if issubclass(item.query, Paged) and "{" not in item.path]
 SCHEMAS = document(OPERATIONS, PUBLIC_URL)["components"]["schemas"]
-BODIES = sorted({item.body.__name__ for item in OPERATIONS if item.takes_body and item.body.model_fields})
+BODIES = sorted({item.body.__name__ for item in OPERATIONS if item.takes == JSON and item.body.model_fields})
 
 
 @pytest.mark.parametrize("path", LISTS)

@@ -1,7 +1,7 @@
 """What every operation has in common: bodies, methods, unknown paths, trouble of our own."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,10 @@ from receiver.api.inputs import MAX_BODY_BYTES
 from receiver.api.problem import Problem
 from receiver.storage.batch import Batch
 from receiver.storage.database import Transaction, Unavailable
-from tests.api.running import HOOK, Api, pointers, problem, running_api
+from receiver.storage.sqlite import InThread
+from tests.api.running import HOOK, Api, an_attempt, pointers, problem, running_api
+from tests.api.test_events import received
+from tests.delivery.dispatching import until
 
 SUBSCRIPTIONS = "/v1/subscriptions"
 
@@ -119,7 +122,7 @@ async def test_another_method_is_refused_with_those_that_are_taken(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/", "/v2/sources", "/v1/sources/", "/v1/messages", "/v1/events/x/nothing", "/V1/sources", "/v1//sources"]
+    "path", ["/", "/v1", "/v1/", "/v2/sources", "/v1/sources/", "/v1/message", "/v1/events/x/nothing", "/V1/sources", "/v1//sources"]
 )  # fmt: skip
 async def test_an_unknown_path_is_a_problem_too(tmp_path: Path, path):
     async with running_api(tmp_path) as api:
@@ -141,8 +144,8 @@ async def test_a_database_that_cannot_write_is_503_and_reads_go_on(tmp_path: Pat
 
 
 async def _pragma(api: Api, sql: str) -> Any:
-    assert api.database._writer is not None
-    return await api.database._writer.execute_fetchall(sql)
+    assert isinstance(api.database._writer, InThread)
+    return await api.database._writer.connection.execute_fetchall(sql)
 
 
 async def test_a_change_that_is_refused_does_not_undo_its_neighbours_in_the_same_transaction(tmp_path: Path):
@@ -159,6 +162,45 @@ async def test_a_change_that_is_refused_does_not_undo_its_neighbours_in_the_same
         results = await asyncio.gather(write(change), write(refused), write(change), return_exceptions=True)
         assert [type(result) for result in results] == [type(None), Problem, type(None)]
         assert done == ["neighbour", "neighbour"]  # and not once more, after a rollback
+
+
+async def gone_away(request: Coroutine[Any, Any, Any], api: Api) -> None:
+    """Asks, and is gone before the commit, which comes all the same."""
+    batch, begun, free = api.context.batch, asyncio.Event(), asyncio.Event()
+
+    async def hold(_transaction: Transaction) -> None:
+        begun.set()
+        await free.wait()
+
+    holding = asyncio.create_task(batch.write(hold))
+    await begun.wait()
+    asking = asyncio.create_task(request)
+    await until(lambda: batch.waiting > 0)
+    asking.cancel()
+    await asyncio.gather(asking, return_exceptions=True)
+    free.set()
+    await holding
+    await batch.write(nothing)
+
+
+async def nothing(_transaction: Transaction) -> None: ...
+
+
+async def test_what_follows_a_change_does_not_wait_for_its_caller(tmp_path: Path):
+    async with running_api(tmp_path) as api:
+        made = await api.make_subscription()
+        await received(api, 1)
+        await api.attempted(api.recorded[0], "dead", an_attempt())
+        path = f"{SUBSCRIPTIONS}/{made['id']}"
+        await gone_away(api.client.post(f"{path}/recover", json={}), api)
+        assert api.rung == ["job"]
+        await gone_away(api.client.post(SUBSCRIPTIONS, json={"url": HOOK, "start": "beginning"}), api)
+        assert api.rung == ["job", "job"]
+        api.woken.clear()
+        (delivery,) = api.recorded[0].outgoing.leased
+        await gone_away(api.client.post(f"/v1/deliveries/{delivery.delivery_id}/retry"), api)
+        await gone_away(api.client.patch(path, json={"paused": False}), api)
+        assert api.woken == [made["id"]] * 2
 
 
 async def test_too_many_waiting_writes_are_503(tmp_path: Path):

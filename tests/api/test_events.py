@@ -2,13 +2,18 @@
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import orjson
 import pytest
 
 from receiver.api.cursor import encode
+from receiver.storage import events
+from receiver.storage.indexer import Indexer
+from receiver.storage.leading import WINDOW
 from tests.api.running import PUBLIC_URL, pointers, problem, running_api
+from tests.storage.test_search import a_row
 
 
 def message(number: int, **fields: str) -> bytes:
@@ -185,6 +190,37 @@ async def test_each_filter_finds_its_own(tmp_path: Path):
         assert await found("vendor=generic&type=message.received&from=+447700900101") == [1]
 
 
+async def test_texts_are_searched_whether_they_are_indexed_or_not(tmp_path: Path):
+    async with running_api(tmp_path) as api:
+        source = await api.mapped_source()
+        for number, text in enumerate(("Café at ten", "caffeine", "no cafe")):
+            await api.receive(source, message(number, text=text))
+        for _ in range(2):
+            assert await texts(api, "?q=CAFE") == ["Café at ten", "no cafe"]
+            assert await texts(api, "?q=caf*&order=desc&limit=2") == ["no cafe", "caffeine"]
+            assert await texts(api, "?q=cafe&from=%2B447700900102") == ["no cafe"]
+            assert await texts(api, "?q=cafe&type=message.status") == []
+            await Indexer(api.database, api.context.batch).step()
+
+
+async def test_a_page_that_found_less_than_asked_for_leads_on_until_nothing_is_left(tmp_path: Path):
+    async with running_api(tmp_path) as api:
+        source = await api.mapped_source()
+        await api.receive(source, message(1, text="needle"))
+        async with api.database.writing() as transaction:
+            events.insert(transaction, [a_row(number, "hay") for number in range(2 * WINDOW)])
+        pages: list[dict[str, Any]] = []
+        query = "?q=needle&order=desc"
+        while len(pages) < 100:
+            pages.append((await api.client.get(f"/v1/events{query}")).json())
+            if pages[-1]["next"] is None:
+                break
+            query = f"?q=needle&order=desc&after={pages[-1]['next']}"
+        assert [event["data"]["text"] for page in pages for event in page["data"]] == ["needle"]
+        assert [page["data"] for page in pages[:-1]] == [[]] * (len(pages) - 1)
+        assert 3 < len(pages) < 20
+
+
 async def test_since_and_until_go_by_acceptance(tmp_path: Path):
     async with running_api(tmp_path) as api:
         await received(api, 3)
@@ -203,7 +239,8 @@ async def test_since_and_until_go_by_acceptance(tmp_path: Path):
     [
         ("limit=0", "/limit"), ("limit=-1", "/limit"), ("limit=501", "/limit"), ("limit=abc", "/limit"),
         ("limit=", "/limit"), ("limit=1.0", "/limit"), ("limit=%D9%A3", "/limit"), ("limit=1&limit=2", "/limit"),
-        ("limit=99999999999999999999", "/limit"), ("q=hello", "/q"), ("cursor=x", "/cursor"), ("After=x", "/After"),
+        ("limit=99999999999999999999", "/limit"), ("q=", "/q"), ("q=%20*%21", "/q"), ("q=a%00", "/q"),
+        ("q=" + "x" * 513, "/q"), ("cursor=x", "/cursor"), ("After=x", "/After"),
         ("a/b~c=1", "/a~1b~0c"), ("after=", "/after"), ("type=nope", "/type/0"), ("type=message.*&type=", "/type/1"),
         ("status=nope", "/status"), ("order=newest", "/order"), ("vendor=", "/vendor"), ("vendor=%00", "/vendor"),
         ("vendor=" + "x" * 513, "/vendor"), ("since=yesterday", "/since"), ("since=2026-11-20", "/since"),

@@ -107,11 +107,11 @@ class Losing(Batch):
         self._other = batch
         self.good = 0
 
-    async def write(self, change: Any) -> Any:
+    async def write(self, change: Any, told: Any = None) -> Any:
         self.good -= 1
         if self.good < 0:
             raise Unavailable("full")
-        return await self._other.write(change)
+        return await self._other.write(change, told)
 
 
 @pytest.mark.parametrize(("good", "carried_out"), [(0, False), (1, True)])

@@ -179,6 +179,13 @@ async def test_a_source_that_cannot_be_is_refused_with_its_place(tmp_path: Path,
         assert (await api.client.get("/v1/sources")).json()["data"] == []
 
 
+async def test_what_is_due_is_said_in_words_of_json(tmp_path: Path):
+    async with running_api(tmp_path) as api:
+        body = {"vendor": "generic", "options": {"allow": "10.0.0.0/8"}}
+        errors = (await api.client.post("/v1/sources", json=body)).json()["errors"]
+        assert errors == [{"pointer": "/options/allow", "detail": "Input should be a valid list"}]
+
+
 async def test_everything_that_is_wrong_is_told_at_once_and_never_a_value(tmp_path: Path):
     async with running_api(tmp_path) as api:
         body = {
@@ -225,6 +232,20 @@ async def test_warnings_say_what_leaves_a_source_open(tmp_path: Path):
 async def test_no_warning_about_the_public_url_once_it_is_set(tmp_path: Path):
     async with running_api(tmp_path) as api:
         assert (await api.make_source(vendor="twilio", credentials={"auth_token": "t"}))["warnings"] == []
+
+
+async def test_a_source_with_options_that_this_version_does_not_take_is_shown_and_can_be_mended(tmp_path: Path):
+    async with running_api(tmp_path) as api:
+        made = await api.make_source(vendor="generic")
+        async with api.database.writing() as transaction:
+            await transaction.fetch("UPDATE sources SET options = ?", '{"timezone": "Mars/Olympus"}')
+        [found] = (await api.client.get("/v1/sources")).json()["data"]
+        assert (found["options"], found["setup"]) == ({}, {})
+        assert "options that this version does not take" in found["warnings"][0]
+        path = f"/v1/sources/{made['id']}"
+        assert pointers(await api.client.patch(path, json={"name": "x"})) == ["/options/timezone"]
+        mended = (await api.client.patch(path, json={"options": {"timezone": "Etc/UTC"}})).json()
+        assert (mended["options"]["timezone"], mended["warnings"][0][:4]) == ("Etc/UTC", "Only")
 
 
 async def test_a_source_of_a_vendor_that_this_version_lacks_is_shown_with_a_warning(tmp_path: Path):

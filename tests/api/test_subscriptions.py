@@ -205,10 +205,13 @@ async def test_a_rotated_secret_signs_beside_the_old_one_for_the_overlap(tmp_pat
         assert rotated["secret"] != made["secret"]
         row = await stored(api, made["id"])
         now = from_text(rotated["updated_at"])
-        assert row.signing_secrets(now + 3_599_000_000) == [rotated["secret"], made["secret"]]
-        assert row.signing_secrets(now + 3_601_000_000) == [rotated["secret"]]
+        assert [item.value for item in row.secrets] == [rotated["secret"], made["secret"]]
+        assert [item.expires_at for item in row.secrets] == [None, now + 3_600_000_000]
         cut = (await api.client.post(path, json={"overlap_seconds": 0})).json()
-        assert (await stored(api, made["id"])).signing_secrets(now) == [cut["secret"]]
+        row = await stored(api, made["id"])
+        assert [item.value for item in row.secrets if item.expires_at is None or item.expires_at > now] == [
+            cut["secret"]
+        ]
 
 
 async def test_a_rotation_overlaps_by_a_day_and_never_lengthens_what_was_granted(tmp_path: Path):
@@ -372,3 +375,22 @@ async def test_there_is_an_end_to_the_number_of_subscriptions_even_for_many_at_o
         assert (
             orjson.loads(refused.content)["errors"][0]["detail"] == "there are 10000 subscriptions, which is the limit"
         )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "expected"),
+    [
+        ({"statuses": ["delivered", "DELIVERED"]}, ["/filter/statuses/1"]),
+        ({"vendors": ["Twilio", "twilio"], "statuses": ["done"]}, ["/filter/vendors/0", "/filter/statuses/0"]),
+    ],
+)
+async def test_a_filter_that_no_event_could_pass_is_refused(tmp_path: Path, wanted, expected):
+    async with running_api(tmp_path) as api:
+        body = {"url": "https://hooks.example.com/", "filter": wanted}
+        assert pointers(await api.client.post("/v1/subscriptions", json=body)) == expected
+        made = await api.make_subscription()
+        answer = await api.client.patch(f"/v1/subscriptions/{made['id']}", json={"filter": wanted})
+        assert pointers(answer) == expected
+        good = {"vendors": ["twilio"], "statuses": ["read", "canceled"]}
+        answer = await api.client.patch(f"/v1/subscriptions/{made['id']}", json={"filter": good})
+        assert (answer.status_code, answer.json()["filter"]["statuses"]) == (200, ["read", "canceled"])

@@ -112,7 +112,7 @@ async def process_with_few_descriptors(folder: Path) -> AsyncIterator[int]:
 
 
 async def test_more_connections_than_descriptors_do_not_stop_a_process(tmp_path: Path):
-    """190 descriptors leave 54 places; 400 clients come and stay."""
+    """190 descriptors leave 46 places; 400 clients come and stay."""
     async with process_with_few_descriptors(tmp_path) as port:
         flood = [await asyncio.open_connection("127.0.0.1", port) for _ in range(400)]
         async with world_client(port) as client:

@@ -204,7 +204,7 @@ def hook(*, held: bool = False) -> Iterator[Hook]:
         thread.join()
 
 
-def soon(what: Any, patience: float = 8.0) -> Any:
+def soon(what: Any, patience: float = 30.0) -> Any:
     """The first true value that `what` gives."""
     deadline = time.monotonic() + patience
     while not (value := what()):

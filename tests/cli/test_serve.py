@@ -69,7 +69,7 @@ def test_a_second_receiver_on_the_same_database_names_the_first(tmp_path: Path, 
     with serving(tmp_path) as it:
         started = time.monotonic()
         second = program(tmp_path, "serve", RECEIVER_PORT="0", RECEIVER_LOCK_WAIT="0")
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < 30
         assert (second.returncode, second.stdout) == (3, "")
         assert second.stderr == f"Error: receiver.db.lock: the database is in use by process {it.process.pid}\n"
         monkeypatch.chdir(tmp_path)
@@ -137,7 +137,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path: Path, monkeypatch: pytest.Mon
         asked = time.monotonic()
         code, _ = it.end()
         assert code == 128 + signal.SIGTERM
-        assert time.monotonic() - asked < 2
+        assert time.monotonic() - asked < 10  # the delivery has 20 s
 
 
 def test_a_path_too_long_for_a_socket_is_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -157,5 +157,5 @@ def test_a_path_too_long_for_a_socket_is_a_warning(tmp_path: Path, monkeypatch: 
 
 def test_migrate_says_what_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
-    assert done("migrate") == "".join(f"receiver.db: applied {item.number:04d} {item.name}\n" for item in published())
+    assert done("migrate") == "".join(f"receiver.db: applied {it.number:04d} {it.name}\n" for it in published())
     assert done("migrate") == "receiver.db: is up to date\n"

@@ -1,7 +1,9 @@
 """Wrong usage is exit code 2 and never a traceback; what a later release brings is no command yet."""
 
 import re
+import sqlite3
 import sys
+from contextlib import closing
 
 import click
 import httpx2
@@ -13,7 +15,7 @@ from receiver.cli.failure import Failure, told
 from receiver.cli.options import credentials_of, options_of
 from receiver.settings import BadSettings
 from receiver.storage.database import CannotStart, Unavailable
-from tests.cli.running import call, done, hook, refused
+from tests.cli.running import call, done, hook, program, refused
 
 
 def every_command(command: click.Command = receiver, path: tuple[str, ...] = ()):
@@ -35,18 +37,18 @@ def test_the_commands_are_those_of_this_release():
         "subscription", "subscription add", "subscription list", "subscription test", "subscription pause",
         "subscription resume", "subscription recover", "subscription rotate", "subscription remove",
         "replay", "jobs", "jobs list", "jobs show", "jobs cancel",
-        "events", "events list", "events show", "deliveries", "deliveries list", "deliveries retry", "deliveries show",
+        "events", "events list", "events show", "events tail", "events export", "listen", "campaign",
+        "consumer", "consumer add", "consumer list", "consumer show", "consumer read", "consumer ack", "consumer seek",
+        "consumer remove", "messages", "messages list", "messages show", "messages read", "messages delete",
+        "deliveries", "deliveries list", "deliveries retry", "deliveries show",
+        "optouts", "optouts list", "optouts show", "optouts add", "optouts remove", "optouts import", "optouts export",
         "keys", "keys create", "keys list", "keys revoke", "erase", "backup", "restore",
     }  # fmt: skip
 
 
 LATER = (
-    "messages list",
     "reparse",
-    "listen",
-    "optouts",
     "import",
-    "events tail",
 )
 
 
@@ -57,7 +59,7 @@ def test_what_comes_later_is_no_such_command(command: str):
 
 def test_everything_that_lists_or_shows_speaks_json():
     for path in every_command():
-        if path and path[-1] in {"list", "show", "settings", "check", "trigger", "backup", "restore"}:
+        if path and path[-1] in {"list", "show", "settings", "check", "trigger", "backup", "restore", "tail", "read"}:
             assert "--json" in done(*path, "--help"), path
 
 
@@ -82,6 +84,13 @@ WRONG = [
     (("deliveries", "list", "--state", "lost"), "lost"),
     (("jobs", "list", "--state", "lost"), "lost"),
     (("replay",), "either"),
+    (("listen",), "--forward-to"),
+    (("listen", "--forward-to", "localhost:3000"), "http"),
+    (("listen", "--forward-to", "http://localhost:3000", "--secret", "hush"), "whsec_"),
+    (("events", "tail", "--last", "501"), "--last"),
+    (("events", "export", "x", "--format", "xml"), "xml"),
+    (("campaign", "x", "--since", "2026-11-20T14:47:03Z"), "--until"),
+    (("consumer", "read", "x", "--wait", "31"), "--wait"),
     (("replay", "evt_1", "--since", "2026-11-20T14:47:03Z"), "either"),
     (("subscription", "recover", "sub_1", "--state", "lost"), "lost"),
     (("subscription", "add", "https://example.com", "--ordered", "message"), "message"),
@@ -125,6 +134,17 @@ def test_a_bug_is_one_line_without_what_it_says(monkeypatch, capsys):
             main()
     assert ended.value.code == 1
     assert re.fullmatch(r"Error: KeyError at output\.py:\d+; a bug\n", capsys.readouterr().err)
+
+
+def test_what_a_command_has_to_log_is_one_line_without_a_traceback(tmp_path):
+    """Commands that do the work on the database themselves start no log of their own."""
+    assert program(tmp_path, "subscription", "add", "https://example.com/hook").returncode == 0
+    with closing(sqlite3.connect(tmp_path / "receiver.db")) as connection, connection:
+        connection.execute("UPDATE subscriptions SET format = 'of-the-future'")
+    told = program(tmp_path, "subscription", "list").stderr.splitlines()
+    assert len(told) == 2
+    assert re.search(r"Z WARNING api\.unavailable method=GET exception=\"?CannotStart \(subscriptions\.py", told[0])
+    assert told[1].startswith("Error: ")
 
 
 def test_settings_are_shown_with_secrets_masked(monkeypatch):

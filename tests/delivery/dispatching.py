@@ -34,6 +34,8 @@ SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 ORIGIN = Origin(source_id="src_1", vendor="generic", default_region=None, dedup_seconds=60, reference_days=7)
 USER_AGENT = "receiver/test"
 SECOND = 1_000_000
+PATIENCE = 4_000
+"""Looks, some milliseconds apart, before something that should come counts as missing."""
 
 
 @dataclass
@@ -276,7 +278,7 @@ class WayOut:
     async def until(self, name: str = "a", **wanted: int) -> None:
         """Waits for exactly these states of a subscription's deliveries."""
         seen: dict[str, int] = {}
-        for _ in range(1000):
+        for _ in range(PATIENCE):
             seen = await self.states(name)
             if seen == wanted:
                 return
@@ -285,7 +287,7 @@ class WayOut:
 
     async def until_tried(self, event_id: str, times: int, name: str = "a") -> None:
         """Waits for so many recorded attempts."""
-        for _ in range(1000):
+        for _ in range(PATIENCE):
             if (await self.delivery(event_id, name)).attempts == times:
                 return
             await asyncio.sleep(0.005)
@@ -304,7 +306,7 @@ class WayOut:
 
 
 async def until(condition: Callable[[], bool]) -> None:
-    for _ in range(1000):
+    for _ in range(PATIENCE):
         if condition():
             return
         await asyncio.sleep(0.005)
@@ -355,8 +357,9 @@ async def way_out(
     made = WayOut(database, batch, catalog, dispatcher, lanes, subscribers, clock, ids, recording, counts=counts)
     committing = asyncio.create_task(batch.run())
     await made.subscribe("alarm", types=["test.ping"])
-    made.running = asyncio.create_task(dispatcher.run()) if run else None
-    await quiet(0.02)
+    if run:
+        made.running = asyncio.create_task(dispatcher.run())
+        await until(lambda: lanes.open)
     try:
         yield made
     finally:

@@ -163,6 +163,18 @@ async def test_after_a_restart_an_opt_out_still_comes_first_and_everything_else_
         assert [sent.event_id for sent in others] == [event for event in events if event != first.event_id]
 
 
+async def test_an_opt_out_that_finds_no_place_in_memory_comes_first_from_the_store_too(tmp_path: Path):
+    """Such as one that is accepted while the dispatcher is still at its start."""
+    async with way_out(tmp_path, pace=replace(SLOW, lane=4), run=False) as it:
+        await it.subscribe("a", types=MESSAGES, max_concurrency=1)
+        await writes(it, *range(1000, 1020))
+        it.clock.advance(1)
+        await writes(it, 1, text="STOP")
+        it.running = asyncio.create_task(it.dispatcher.run())
+        await it.until(succeeded=22)
+        assert [stopped(sent) for sent in it.subscribers.sent].index(True) == 0
+
+
 async def test_paused_and_resumed_what_waits_still_comes_by_its_age(tmp_path: Path):
     async with way_out(tmp_path, pace=replace(SLOW, lane=8)) as it:
         gate = Gate()

@@ -204,7 +204,7 @@ async def test_stopping_does_not_wait_for_a_database_that_takes_no_outcome(tmp_p
         it.database.failing = 100
         gate.opened.set()
         await quiet()
-        await asyncio.wait_for(it.dispatcher.stop(30.0), 3.0)
+        await asyncio.wait_for(it.dispatcher.stop(30.0), 15.0)
         it.database.failing = 0
         assert await it.states() == {"sending": 1}  # and is sent again at the next start
 
@@ -221,7 +221,7 @@ async def test_with_a_broken_database_nothing_counts_as_recorded_and_nothing_is_
         await quiet(0.2)
         assert not it.counts
         assert len(it.subscribers.sent) == 1
-        await asyncio.wait_for(it.dispatcher.stop(30.0), 0.3)
+        await asyncio.wait_for(it.dispatcher.stop(30.0), 15.0)
         assert await it.states() == {"sending": 3}
 
 
@@ -229,7 +229,7 @@ async def test_a_dispatcher_that_was_stopped_does_not_start(tmp_path: Path) -> N
     async with way_out(tmp_path, run=False) as it:
         await it.dispatcher.stop(0.1)
         it.batch.close()
-        await asyncio.wait_for(it.dispatcher.run(), 1.0)
+        await asyncio.wait_for(it.dispatcher.run(), 15.0)
 
 
 async def test_an_outcome_is_recorded_once_the_database_has_room_and_nothing_is_posted_twice(tmp_path: Path) -> None:

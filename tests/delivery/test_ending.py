@@ -34,6 +34,7 @@ class End:
     catalog: Catalog
     endings: Endings
     now: int = MOMENT
+    full: bool = False
 
     async def record(self, *outcomes: Finished) -> Ended:
         async with self.database.writing() as transaction:
@@ -74,7 +75,8 @@ async def ends(folder: Path, *rows: tuple[str, str, int | None], **given: Any) -
         catalog = Catalog()
         ids = Ids(lambda: it.now, bytes)
         recorder = Recorder(catalog, ids, lambda: it.now, lambda _, *, urgent: 10)
-        endings = Endings(catalog, Ladder(catalog, 5 * 86_400 * SECOND), lambda: it.now, recorder.tell)
+        ladder = Ladder(catalog, 5 * 86_400 * SECOND)
+        endings = Endings(catalog, ladder, lambda: it.now, recorder.tell, lambda _: it.full)
         it = End(database, catalog, endings)
         await saved(database, a_subscription(**given), a_subscription("sub_2", ["subscription.*"]))
         await put(database, *rows)
@@ -223,6 +225,15 @@ async def test_while_it_is_paused_the_next_waits_in_store(tmp_path: Path):
         ended = await it.record(of("a", conversation="c"))
         assert (ended.outgoing.leased, ended.outgoing.stored) == ([], {"sub_1"})
         assert (await it.states())["b"] == ("waiting", MOMENT)
+
+
+async def test_where_others_wait_in_store_the_next_goes_behind_them(tmp_path: Path):
+    async with ends(tmp_path) as it:
+        await conversing(it, ("a", "sending", None), ("b", "queued", None), ("c", "queued", None))
+        it.full = True
+        ended = await it.record(of("a", conversation="c"))
+        assert (ended.outgoing.leased, ended.outgoing.stored) == ([], {"sub_1"})
+        assert await it.states() == {"a": ("succeeded", None), "b": ("waiting", MOMENT), "c": ("queued", None)}
 
 
 async def test_disabled_by_the_same_batch_its_conversations_are_held(tmp_path: Path):

@@ -33,6 +33,14 @@ async def test_however_many_hang_another_is_served_to_the_end_of_its_queue(tmp_p
         gate.opened.set()
 
 
+async def test_one_that_hangs_leaves_half_of_the_places_to_others(tmp_path: Path):
+    async with way_out(tmp_path, pace=SLOW) as it:
+        gates = [await hanging(it, "h1"), await hanging(it, "h2")]
+        assert (it.subscribers.under_way["h1"], it.subscribers.under_way["h2"]) == (4, 4)
+        for gate in gates:
+            gate.opened.set()
+
+
 async def test_twice_the_places_is_what_even_a_crowd_gets(tmp_path: Path):
     async with way_out(tmp_path, pace=SLOW) as it:
         gate = await hanging(it, *[f"h{number}" for number in range(30)], number=3)

@@ -252,6 +252,16 @@ def test_nothing_is_born_leased_until_the_leases_of_an_earlier_process_are_void(
     assert it.lanes.room("a", urgent=True) == 0
 
 
+def test_a_lane_is_full_while_others_wait_in_store_and_while_nothing_may_be_leased() -> None:
+    it = row("a", lane=10)
+    assert it.lanes.full("a")
+    it.lanes.open = True
+    assert not it.lanes.full("a")
+    it.lane("a").overflow = True
+    assert it.lanes.full("a")
+    assert not it.lanes.full("x")
+
+
 def test_a_lane_made_for_one_attempt_is_none_of_the_row() -> None:
     it = row("a")
     made = it.lanes.made(it.catalog.known["a"])

@@ -12,12 +12,13 @@ import pytest
 from receiver.egress import ForbiddenDestination
 from receiver.storage import conversations, deliveries, subscriptions
 from receiver.storage.database import Unavailable
-from tests.delivery.conversing import Hearing, killed, message, order_of, people_in, recorded, report, writes
+from tests.delivery.conversing import Hearing, killed, message, number_of, order_of, people_in, recorded, report, writes
 from tests.delivery.dispatching import (
     PACE,
     Behaviour,
     Gate,
     Sent,
+    Ticking,
     WayOut,
     answers,
     fails,
@@ -98,6 +99,17 @@ async def test_a_conversation_that_is_stuck_delays_no_other(tmp_path: Path):
         assert len(ear.events(1)) == 1
         stuck.opened.set()
         await it.until(succeeded=40)
+        assert ear.in_order
+
+
+async def test_long_conversations_in_memory_keep_no_other_waiting_in_the_store(tmp_path: Path):
+    """With each that ends its next one comes, so memory would stay full until they are all over."""
+    async with way_out(tmp_path, pace=replace(SLOW, lane=4), clock=Ticking()) as it:
+        ear = await hearing(it)
+        await writes(it, *[1, 2, 3, 4] * 30, 5)
+        await it.until(succeeded=121)
+        heard = [people_in(sent.body) for sent in it.subscribers.sent]
+        assert heard.index(number_of(5)) < 30
         assert ear.in_order
 
 

@@ -321,6 +321,18 @@ async def test_the_loop_sleeps_until_it_is_woken_and_stops_between_steps(tmp_pat
         assert await it.states() == {"waiting": 200}
 
 
+async def test_what_a_step_released_is_sent_though_its_commit_took_longer_than_anybody_waits(tmp_path: Path):
+    async with way_out(tmp_path, patience=2.0) as it:
+        events = await held(it, 3)
+        job_id = await ask(it, "held")
+        it.database.moving.clear()
+        assert await jobs_of(it).step()  # as far as it knows, nothing was done
+        assert (await job(it, job_id)).state == "running"
+        it.database.moving.set()
+        assert set(await arrived(it, 3)) == set(events)
+        assert (await job(it, job_id)).state == "done"
+
+
 async def test_one_that_waits_for_the_database_can_be_stopped(tmp_path: Path):
     async with way_out(tmp_path, run=False) as it:
         await held(it, 1)

@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.delivery.outcome import Delivered, Forbidden, Gone, Refused, Unreachable
-from receiver.delivery.retry import Next, decide, life, parse_retry_after, parse_schedule
+from receiver.delivery.retry import Next, decide, life, parse_retry_after
 
-DEFAULT = "5s,5m,30m,2h,5h,10h,14h,20h,24h"
 SCHEDULE = (5.0, 300.0, 1800.0)
 SILENT = Unreachable(error="timeout", detail="no whole answer within 20 s", duration_ms=20_000)
 NOW = datetime(1994, 11, 6, 8, 49, 30, tzinfo=UTC).timestamp()
@@ -106,40 +105,6 @@ def test_retry_after_is_obeyed_between_the_schedule_and_a_day(wish, after):
 
 def test_jitter_reaches_a_tenth():
     assert decide(SILENT, 2, 0.0, SCHEDULE, 0.5, None).after == pytest.approx(315.0)
-
-
-def test_default_schedule_in_seconds():
-    assert parse_schedule(DEFAULT) == (5, 300, 1800, 7200, 18_000, 36_000, 50_400, 72_000, 86_400)
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("0", (0.0,)), ("5", (5.0,)), (" 1 , 2m ", (1.0, 120.0)), ("0.25s,1.5h", (0.25, 5400.0)), ("30d", (2_592_000.0,))],
-)
-def test_schedule_forms(text, seconds):
-    assert parse_schedule(text) == seconds
-
-
-@pytest.mark.parametrize(
-    ("text", "complaint"),
-    [
-        ("", r"item 1 \(''\)"),
-        ("5s,,5m", r"item 2 \(''\)"),
-        ("5s,5x", r"item 2 \('5x'\)"),
-        ("-1", r"item 1 \('-1'\)"),
-        ("1,2,three", r"item 3 \('three'\)"),
-        ("5 s", r"item 1 \('5 s'\)"),
-        ("٣s", "item 1"),
-        ("1e9", "item 1"),
-        ("nan", "item 1"),
-        ("31d", r"item 1 \('31d'\) is longer than 30 days"),
-        ("9" * 5000, "item 1"),
-        (",".join(["1"] * 51), "at most 50 delays, not 51"),
-    ],
-)
-def test_a_bad_schedule_names_its_item(text, complaint):
-    with pytest.raises(ValueError, match=complaint):
-        parse_schedule(text)
 
 
 @pytest.mark.parametrize(

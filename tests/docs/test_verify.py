@@ -50,6 +50,8 @@ def cases() -> Mapping[str, tuple[bool, Delivery]]:
         "ten minutes old": (False, delivery(age=600)),
         "ten minutes ahead": (False, delivery(age=-600)),
         "a time that is none": (False, delivery(timestamp="soon")),
+        "a time without end": (False, delivery(timestamp="9" * 5_000)),
+        "a time below zero": (False, delivery(timestamp="-9223372036854775808")),
         "an empty signature": (False, delivery(signature="")),
         "a signature outside ASCII": (False, delivery(signature="v1,ÄÖÜ")),
         "a signature of another kind": (False, delivery(signature=signature.replace("v1,", "v2,"))),

@@ -5,13 +5,13 @@ Run as a module it is a receiver whose writer hangs when it is told to: `python 
 
 import asyncio
 import random
+import signal
 import subprocess
 import sys
 import threading
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +20,9 @@ import httpx2
 from receiver import server
 from receiver.app import App, create_app
 from receiver.observe import start_logging
-from receiver.storage.database import Transaction, Unavailable
+from receiver.storage.apart import Apart
+from receiver.storage.database import Transaction
+from receiver.storage.sqlite import InThread
 from receiver.storage.watch import CAUSE, Limits
 from tests.delivery.dispatching import Clock, Subscribers
 from tests.faults.disk_process import ROOT, Process, answered, can, environment, furnish, load, process, tracing
@@ -63,8 +65,8 @@ async def teach_to_hang(app: App, wait: Callable[[], object]) -> None:
         return 0
 
     writer = app.database._writer
-    assert writer is not None
-    await writer.create_function("hang", 0, hang)
+    assert isinstance(writer, InThread)
+    await writer.connection.create_function("hang", 0, hang)
 
 
 @asynccontextmanager
@@ -86,17 +88,18 @@ async def blocked(folder: Path, limits: Limits) -> AsyncIterator[Blocked]:
 
 
 def main(folder: Path, limits: Limits, end_seconds: float) -> int:
-    """Its writer hangs for as many times 50 ms as the first line from standard input says."""
+    """Its writer hangs for as many seconds as the first line from standard input says."""
     lines = start_logging("info", "text", 2)
     server.END_SECONDS = end_seconds
     app = create_app(settings(folder, egress_allow="127.0.0.0/8", lock_wait=5))
     app.limits = limits
 
     async def when_told() -> None:
-        times = await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
-        await teach_to_hang(app, lambda: deque(map(time.sleep, [0.05] * int(times or 0)), maxlen=0))
-        with suppress(Unavailable):
-            await app.batch.write(_hang)
+        seconds = await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+        writer = app.database._writer
+        assert isinstance(writer, Apart)
+        writer.process.send_signal(signal.SIGSTOP)
+        asyncio.get_running_loop().call_later(float(seconds), writer.process.send_signal, signal.SIGCONT)
 
     tasks = []
 
@@ -128,7 +131,7 @@ def hanging(folder: Path, limits: Limits, end_seconds: float = 0.5) -> Iterator[
 
 def make_hang(it: Process, seconds: float) -> None:
     assert it.child.stdin is not None
-    it.child.stdin.write(b"%d\n" % (seconds / 0.05))
+    it.child.stdin.write(f"{seconds}\n".encode())
     it.child.stdin.flush()
 
 

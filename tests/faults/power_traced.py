@@ -20,8 +20,8 @@ from tests.faults.power_run import Record, a_body
 MESSAGES = 120
 IMAGES_A_TRACE = 100
 CALLS = "trace=openat,pwrite64,ftruncate,fdatasync,fsync,unlink,write,writev,sendto,sendmsg"
-_CALL = re.compile(r"(?P<pid>\d+) (?P<name>\w+)\((?P<rest>.*)", re.DOTALL)
-_RESUMED = re.compile(r"(?P<pid>\d+) <\.\.\. (?P<name>\w+) resumed>(?P<rest>.*)", re.DOTALL)
+_CALL = re.compile(r"(?P<pid>\d+) +(?P<name>\w+)\((?P<rest>.*)", re.DOTALL)
+_RESUMED = re.compile(r"(?P<pid>\d+) +<\.\.\. (?P<name>\w+) resumed>(?P<rest>.*)", re.DOTALL)
 _HEX = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 _FD = re.compile(r"\d+<([^>]*)>")
 _LAST_NUMBER = re.compile(r", (\d+)(?:\)| <unfinished)")

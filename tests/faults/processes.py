@@ -80,6 +80,13 @@ class Receiver:
         self.signal(signal.SIGKILL)
         await self.ended(END_SECONDS)
 
+    async def kill_writer(self) -> int:
+        """The process that writes for it. What the receiver then ended with."""
+        children = Path(f"/proc/{self.child.pid}/task/{self.child.pid}/children")
+        (writer,) = children.read_text().split()  # noqa: ASYNC240 — of the kernel, at once
+        os.kill(int(writer), signal.SIGKILL)
+        return await self.ended(END_SECONDS)
+
     async def stop(self) -> int:
         self.signal(signal.SIGTERM)
         return await self.ended(END_SECONDS)

@@ -17,7 +17,7 @@ from typing import Any
 
 import apsw
 
-from receiver.storage.sqlite import SqliteDatabase, _prepare
+from receiver.storage.sqlite import InThread, SqliteDatabase, _prepare
 from tests.faults.power_images import Made, NamesSynced, NotSynced, Removed, Resized, Step, Synced, Written
 
 _NUMBERS = itertools.count(1)
@@ -58,12 +58,13 @@ class Disk(apsw.VFS):
         """The database as the product opens it, with `pragmas` behind its own."""
         path.touch(mode=0o600)  # noqa: ASYNC240 — nothing else waits
         writer = _Connection(apsw.Connection(str(path), vfs=self.name))
-        await _prepare(writer)  # type: ignore[arg-type]  # all that the driver asks of a connection
+        line = InThread(writer)  # type: ignore[arg-type]  # all that the driver asks of a connection
+        await _prepare(line)
         for pragma in pragmas:
             await writer.execute_fetchall(f"PRAGMA {pragma}")
         await writer.keep_checkpoint_errors_in()
         reader = _Connection(apsw.Connection(str(path), vfs=self.name, flags=apsw.SQLITE_OPEN_READONLY))
-        return SqliteDatabase(writer, [reader])  # type: ignore[arg-type, list-item]
+        return SqliteDatabase(line, [InThread(reader)])  # type: ignore[arg-type]  # likewise
 
 
 class _File(apsw.VFSFile):

@@ -100,6 +100,13 @@ class Scene:
         await self.receiver.kill()
         await self._next_run()
 
+    async def kill_writer(self) -> int:
+        """Its receiver ends by itself, with this code."""
+        self.killed.add(self.ear.run)
+        code = await self.receiver.kill_writer()
+        await self._next_run()
+        return code
+
     async def stop(self) -> int:
         code = await self.receiver.stop()
         await self._next_run()

@@ -6,8 +6,20 @@ from pathlib import Path
 import pytest
 
 from tests.faults import power
-from tests.faults.power_images import SECTOR, Made, NamesSynced, Removed, Resized, Step, Synced, Written, image
+from tests.faults.power_images import (
+    SECTOR,
+    Acknowledged,
+    Made,
+    NamesSynced,
+    Removed,
+    Resized,
+    Step,
+    Synced,
+    Written,
+    image,
+)
 from tests.faults.power_run import Verdict
+from tests.faults.power_traced import Trace
 
 SHORT = power.FAULTS[0].short
 
@@ -88,3 +100,15 @@ def test_a_write_is_torn_at_the_bounds_of_sectors():
     parts = {tuple(content[start : start + half] for start in range(0, 2 * SECTOR, half)) for ((_, content),) in files}
     o, n = old[:half], new[:half]
     assert parts == {(o, o, o, o), (o, n, n, o), (o, n, o, o), (o, o, n, o)}
+
+
+@pytest.mark.parametrize("pid", ["31234 ", "312   "])
+def test_a_trace_is_read_however_long_its_process_ids_are(pid: str):
+    """strace fills them up to five characters."""
+    answer = "".join(f"\\x{byte:02x}" for byte in b"HTTP/1.1 200 OK")
+    lines = [
+        f'{pid}write(9<TCP:[127.0.0.1:80->127.0.0.1:4711]>, "{answer}", 15) = 15\n',
+        f"{pid}fsync(7</x> <unfinished ...>\n",
+        f"{pid}<... fsync resumed>) = 0\n",
+    ]
+    assert Trace(Path("/x"), {4711: [b"one"]}).read(iter(lines)) == [Acknowledged(b"one"), NamesSynced()]

@@ -164,11 +164,11 @@ async def test_dripping_does_not_move_the_deadline(tmp_path: Path):
 
 
 async def test_others_are_served_while_one_stalls(tmp_path: Path):
-    async with pipeline(tmp_path, body_seconds=5.0) as way:
+    async with pipeline(tmp_path, body_seconds=60.0) as way:
         way.open()
         slow = asyncio.create_task(post(way, await stalled()))
         await asyncio.sleep(0)
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(20):
             assert answer(await post(way, [whole(BODY)]))[0] == 200
         slow.cancel()
         await asyncio.gather(slow, return_exceptions=True)

@@ -65,6 +65,16 @@ async def test_any_other_address_is_not_found(tmp_path: Path, path: str):
         assert await way.fetch("SELECT count(*) FROM receipts") == [(0,)]
 
 
+@pytest.mark.parametrize("method", ["POST", "HEAD"])
+async def test_a_source_that_this_version_cannot_read_is_no_reason_for_its_vendor_to_give_up(
+    tmp_path: Path, method: str
+):
+    async with pipeline(tmp_path) as way:
+        way.doors.shut_all = True
+        assert await status(way, PATH, method) == 503
+        assert await way.fetch("SELECT count(*) FROM receipts") == [(0,)]
+
+
 @pytest.mark.parametrize(
     "path", [PATH, PATH + "/", PATH + "//", "/" + PATH, f"//in//generic///{TOKEN}/", PATH.removeprefix("/")]
 )

@@ -82,20 +82,24 @@ async def test_whatever_is_not_plain_goes_the_long_way_and_nothing_is_done(tmp_p
         assert await way.fetch("SELECT count(*) FROM receipts") == [(0,)]
 
 
-async def test_a_request_without_its_proof_goes_the_long_way(tmp_path: Path):
+async def test_a_request_without_its_proof_is_refused_as_by_asgi(tmp_path: Path):
     async with pipeline(tmp_path) as way:
         way.open(secret="right")
-        assert await straight(way, request(headers=[*JSON, (b"authorization", b"Bearer wrong")])) is None
-        assert not way.refusals
+        told = await straight(way, request(headers=[*JSON, (b"authorization", b"Bearer wrong")]))
+        assert told is not None
+        assert told[0].status == 401
+        assert len(way.refusals) == way.counts["intake_refused 401"] == 1
+        assert await way.fetch("SELECT count(*) FROM receipts") == [(0,)]
         told = await straight(way, request(headers=[*JSON, (b"authorization", b"Bearer right")]))
         assert told == (EMPTY_200, ())
 
 
-async def test_a_queue_that_is_full_goes_the_long_way(tmp_path: Path):
+async def test_a_queue_that_is_full_is_503_with_a_time_to_come_back(tmp_path: Path):
     async with pipeline(tmp_path) as way:
         way.open()
         way.batch.close()
-        assert await straight(way, request()) is None
+        assert await straight(way, request()) == UNAVAILABLE
+        assert way.counts["intake_refused 503"] == 1
 
 
 @pytest.mark.parametrize("error", [Unavailable("locked"), Broken("I/O error")])

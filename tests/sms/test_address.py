@@ -110,6 +110,7 @@ def test_digits_that_the_vendor_documents_as_international_need_no_plus(raw, exp
         ("4000", "NU", ("4000", "short_code", None)),  # a valid number of Niue, but too short to be certain
         ("80800", "GB", ("80800", "short_code", None)),
         ("٠٧٤٠٠١٢٣٤٥٦", "GB", ("٠٧٤٠٠١٢٣٤٥٦", "unknown", None)),
+        ("6111234", "IS", ("+3546111234", "e164", "IS")),
         ("GOOGLE", "GB", ("GOOGLE", "alphanumeric", None)),
     ],
 )

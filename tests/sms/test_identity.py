@@ -212,6 +212,28 @@ def test_a_conversation_is_two_numbers_in_either_direction():
     assert conversation(anna, None) is conversation(None, boris) is None
 
 
+LONG = "9" * 100_000
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        lambda end: received(replace(MESSAGE, vendor_message_id=LONG + end)).key,
+        lambda end: received(replace(NAMELESS, to=Party(raw=LONG + end), sent_at=NOW)).key,
+        lambda end: message(replace(REPORT, vendor_message_id=LONG + end)).key,
+        lambda end: message(replace(REPORT, vendor_message_id=None, client_reference=LONG + end)).key,
+        lambda end: of_report(replace(REPORT, vendor_status=LONG + end)),
+        lambda end: (
+            of_consent(ConsentChanged(opted_out=True, number=ANNA, vendor_id=LONG + end), ORIGIN, ["1"], NOW).key
+        ),
+        lambda end: conversation({"address": LONG + end}, {"address": "+1"}),
+    ],
+)
+def test_whatever_a_vendor_sends_an_identity_is_short_enough_for_an_index_and_still_its_own(key):
+    assert len(key("a")) <= 256
+    assert key("a") == key("a") != key("b")
+
+
 def test_content_is_told_apart_by_sender_text_binary_and_each_file():
     sender = {"address": "+1"}
     drafts = [

@@ -18,7 +18,7 @@ async def main(folder: Path, synchronous: str) -> None:
     async with pipeline(folder) as way:
         if synchronous != "FULL":
             writer = way.database._writer  # type: ignore[attr-defined]
-            await writer.execute_fetchall(f"PRAGMA synchronous = {synchronous}")
+            await writer.connection.execute_fetchall(f"PRAGMA synchronous = {synchronous}")
         way.open()
         for number in range(MESSAGES):
             answered = await way.tell(vendor_message_id=f"m{number + 1}", text="hello")

@@ -140,6 +140,14 @@ def damage(path: Path) -> Path:
     return path
 
 
+def spoil_schema(path: Path) -> Path:
+    """One byte of it, wherever it stands, so that it is no UTF-8 any more."""
+    whole = path.read_bytes()
+    path.write_bytes(whole.replace(b"CREATE TABLE receipts (\n  ", b"CREATE TABLE receipts (\n \xba"))
+    assert path.read_bytes() != whole
+    return path
+
+
 @contextmanager
 def process(program: str, *arguments: object) -> Iterator["subprocess.Popen[str]"]:
     with subprocess.Popen(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from receiver.storage.migrate import migrate
+from receiver.storage.ownership import Ownership
 from receiver.storage.sqlite import SqliteDatabase
 
 NAME = "receiver.db"
@@ -20,6 +21,14 @@ async def opened(folder: Path, *, schema: bool = True, **given: Any) -> AsyncIte
         yield database
     finally:
         await database.close()
+
+
+@asynccontextmanager
+async def opened_apart(folder: Path, **given: Any) -> AsyncIterator[SqliteDatabase]:
+    """With a process of its own that writes, as `serve` has it."""
+    with Ownership(folder / NAME) as lock:
+        async with opened(folder, apart=lock.descriptor, **given) as database:
+            yield database
 
 
 async def fetch(database: Any, sql: Any, *values: Any) -> list[Any]:

@@ -148,6 +148,13 @@ def test_a_damaged_database_gives_no_copy(tmp_path: Path):
     assert names(tmp_path) == ["data"]
 
 
+def test_a_database_whose_schema_is_no_text_gives_no_copy(tmp_path: Path):
+    database = copying.spoil_schema(a_database(tmp_path / "data"))
+    with pytest.raises(CopyFailed, match="is damaged"):
+        backup(database, tmp_path / "copy.db")
+    assert names(tmp_path) == ["data"]
+
+
 def test_a_database_whose_log_is_none_gives_no_copy(tmp_path: Path):
     database = a_database(tmp_path / "data")
     (tmp_path / "data" / f"{NAME}-wal").write_bytes(b"somebody's notes" * 10)

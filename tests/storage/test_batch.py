@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from receiver.storage.batch import BUSY, Batch, Operation
+from receiver.storage.batch import Batch, Operation
 from receiver.storage.database import Broken, Transaction, Unavailable
 
 
@@ -306,6 +306,25 @@ async def test_write_gives_the_result_of_one_change():
     assert ledger.notes == ["begin", True, "commit"]
 
 
+async def test_whoever_is_told_of_one_change_is_told_after_commit_though_its_caller_went_away():
+    ledger, told = Ledger(), list[Any]()
+    batch = Batch(ledger)
+
+    async def change(transaction: Any) -> str:
+        return "done"
+
+    async with running(batch):
+        ledger.may_commit.clear()
+        caller = asyncio.create_task(batch.write(change, told.append))
+        await asyncio.sleep(0.01)
+        caller.cancel()
+        await asyncio.gather(caller, return_exceptions=True)
+        assert told == []
+        ledger.may_commit.set()
+        await batch.write(change)
+    assert told == ["done"]
+
+
 async def test_a_bad_item_whose_caller_went_away_troubles_nobody():
     ledger = Ledger()
     batch, operation = Batch(ledger), noting(ledger)
@@ -318,28 +337,18 @@ async def test_a_bad_item_whose_caller_went_away_troubles_nobody():
         assert await asyncio.wait_for(calls[1], 5) == "2 done"
 
 
-async def two_commits(ledger: Ledger, operation: Operation[Any, str], first: int, gather: float) -> list[Any]:
-    """What was applied when one call waits behind `first` others and one more comes once those are answered."""
-    ledger.may_commit.clear()
-    batch = Batch(ledger, gather=gather)
+async def test_every_commit_is_told_of_before_its_callers_are_and_nothing_else():
+    ledger = Ledger()
+    batch, operation = Batch(ledger, committed=lambda: ledger.notes.append("news")), noting(ledger)
+
+    async def nothing(_transaction: Transaction) -> None: ...
+
     async with running(batch):
-        early = [asyncio.create_task(batch.submit(operation, number)) for number in range(first)]
-        await asyncio.sleep(0.01)
-        waiting = asyncio.create_task(batch.submit(operation, "waiting"))
-        await asyncio.sleep(0)
-        ledger.may_commit.set()
-        await asyncio.gather(*early)
-        await asyncio.wait_for(asyncio.gather(waiting, batch.submit(operation, "late")), 5)
-    return [note[1] for note in ledger.notes if note[0] == "apply"]
-
-
-async def test_while_many_calls_come_at_once_a_commit_waits_for_more_of_them():
-    ledger = Ledger()
-    applied = await two_commits(ledger, noting(ledger), first=BUSY, gather=0.2)
-    assert applied == [[*range(BUSY)], ["waiting", "late"]]
-
-
-async def test_where_few_calls_come_none_waits_for_others():
-    ledger = Ledger()
-    applied = await two_commits(ledger, noting(ledger), first=BUSY - 1, gather=60.0)
-    assert applied == [[*range(BUSY - 1)], ["waiting"], ["late"]]
+        await batch.submit(operation, 1)
+        await batch.write(nothing)
+        ledger.at_commit = [Unavailable("full")]
+        with pytest.raises(Unavailable):
+            await batch.write(nothing)
+    assert ledger.notes == [
+        "begin", ("apply", [1]), "commit", "news", ("told", ["1 done"]), "begin", "commit", "news", "begin", "rollback",
+    ]  # fmt: skip

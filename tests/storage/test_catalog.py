@@ -4,13 +4,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, LiteralString
 
 import pytest
 
 from receiver.storage import sources, subscriptions
 from receiver.storage.catalog import Catalog
-from receiver.storage.database import Unavailable
+from receiver.storage.database import CannotStart, Unavailable
+from receiver.storage.text_index import SQLITE
+from receiver.vendors import contract
 from tests.storage.making import MOMENT, a_source, a_subscription, saved
 from tests.storage.opening import opened
 
@@ -39,11 +41,27 @@ async def test_a_token_leads_to_its_source_with_its_vendor_and_options(tmp_path:
         assert catalog.door("token-2") is None
 
 
-async def test_a_vendor_that_this_version_does_not_know_is_no_reason_not_to_start(tmp_path: Path):
+@pytest.mark.parametrize(
+    "unreadable",
+    [{"vendor": "of-the-future"}, {"options": {"timezone": "Mars/Olympus"}}, {"options": {"of_the_future": 1}}],
+)
+async def test_a_source_that_this_version_cannot_read_is_no_reason_not_to_start(tmp_path: Path, unreadable: Any):
     async with opened(tmp_path) as database:
-        await saved(database, a_source("src_1", "token-1", vendor="of-the-future"), a_source("src_2", "token-2"))
+        await saved(database, a_source("src_1", "token-1", **unreadable), a_source("src_2", "token-2"))
         catalog = await refreshed(database)
         assert [source.id for source in catalog.sources] == ["src_2"]
+        assert [catalog.shut(token) for token in ("token-1", "token-2", "token-3")] == [True, False, False]
+
+
+@pytest.mark.parametrize("change", ["format = 'of-the-future'", """filter = '{"of_the_future": 1}'"""])
+async def test_a_subscription_of_another_version_ends_the_start_with_its_id(tmp_path: Path, change: LiteralString):
+    """Nobody here could say what it is owed, or write it."""
+    async with opened(tmp_path) as database:
+        await saved(database, a_subscription("sub_1"))
+        async with database.writing() as transaction:
+            await transaction.fetch("UPDATE subscriptions SET " + change)
+        with pytest.raises(CannotStart, match=r"sub_1: its (format|filter) is of another version"):
+            await refreshed(database)
 
 
 async def test_matchers_are_those_that_may_want_the_type(tmp_path: Path):
@@ -122,6 +140,8 @@ async def test_a_clock_that_goes_back_hides_no_change(tmp_path: Path):
 class Slow:
     """A reader that is held up once it has seen the version."""
 
+    texts = SQLITE
+
     def __init__(self, reader: Any, go_on: asyncio.Event) -> None:
         self._reader, self._go_on = reader, go_on
 
@@ -154,3 +174,13 @@ async def test_a_slow_reader_does_not_bring_back_what_was_before(tmp_path: Path)
             await asyncio.sleep(0.01)
         await later
         assert catalog.door("token-2") is not None
+
+
+async def test_zones_are_looked_up_once_for_all_sources(tmp_path: Path):
+    """Going through the folders of time zones takes five milliseconds, and every change reads all sources again."""
+    async with opened(tmp_path) as database:
+        zoned = [a_source(f"src_{n}", f"token-{n}", options={"timezone": "Europe/Paris"}) for n in range(5)]
+        await saved(database, *zoned)
+        contract._timezones.cache_clear()
+        assert len((await refreshed(database)).sources) == len(zoned)
+        assert contract._timezones.cache_info().misses == 1

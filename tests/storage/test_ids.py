@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from receiver.storage.ids import Ids
+from receiver.storage.ids import Ids, moment
 
 SHAPE = re.compile(r"evt_[0-9a-hjkmnp-tv-z]{26}")
 MILLISECOND = 1_000
@@ -71,3 +71,8 @@ def test_a_seed_never_lowers_what_was_made(older: str | None):
 def test_kinds_share_one_row():
     ids = Ids(clock(NOW), counted())
     assert ids.new("msg").removeprefix("msg_") < ids.new("evt").removeprefix("evt_")
+
+
+def test_an_id_tells_when_it_was_made():
+    made = Ids(lambda: 1_795_000_000_123_456, bytes).new("evt")
+    assert moment(made) == 1_795_000_000_123

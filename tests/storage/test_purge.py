@@ -12,7 +12,7 @@ from receiver.sms.timestamps import DAY
 from receiver.storage import events, purges
 from receiver.storage.batch import Batch
 from receiver.storage.database import Broken, Transaction, Unavailable
-from receiver.storage.ids import least
+from receiver.storage.ids import earliest
 from receiver.storage.purge import MOST_BYTES, purges_of
 from receiver.storage.purger import Purger
 from receiver.storage.retention import REPEATS, Retention
@@ -25,7 +25,7 @@ KEEP = Retention(events=30 * DAY, receipts=10 * DAY)
 
 
 def name(kind: str, moment: int, number: int) -> str:
-    return f"{least(kind, moment)}{number:016d}"
+    return f"{earliest(kind, moment)}{number:016d}"
 
 
 async def put_event(database: SqliteDatabase, number: int, at: int = OLD, **given: Any) -> str:
@@ -165,7 +165,7 @@ class Between(Batch):
     def waiting(self) -> int:
         return self._other.waiting
 
-    async def write(self, change: Any) -> Any:
+    async def write(self, change: Any, told: Any = None) -> Any:
         if self._first is not None:
             first, self._first = self._first, None
             await self._other.write(first)
@@ -317,7 +317,7 @@ async def test_what_is_gone_is_known_for_cursors_and_for_ids(tmp_path: Path):
         async with database.reading() as reader:
             assert await purges.gone(reader, "events") == purges.Gone(made[-1], 3)
             assert (await purges.gone(reader, "receipts")).id == name("rcp", OLD, 2)
-            assert await events.newest(reader) == 3
+            assert await events.readable(reader) == 3
             newest = await events.newest_id(reader)  # no id below it is ever made again
             assert newest is not None
             assert newest.partition("_")[2] == made[-1].partition("_")[2]
@@ -332,7 +332,7 @@ class Refusing(Batch):
 
     waiting = 0
 
-    async def write(self, change: Any) -> Any:
+    async def write(self, change: Any, told: Any = None) -> Any:
         self.refused += 1
         raise self._error
 

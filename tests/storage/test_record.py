@@ -171,6 +171,24 @@ async def test_the_state_of_a_message_is_what_its_last_event_says(tmp_path: Path
         assert [event["data"]["stale"] for event in await log(way)] == [False, False, False, True]
 
 
+async def test_what_is_looked_up_is_cut_for_its_index_however_much_a_vendor_sends(tmp_path: Path):
+    long = "x" * 100_000
+    async with pipeline(tmp_path) as way:
+        way.open()
+        named = {"vendor_message_id": long, "client_reference": long, "batch_id": long, "from": long, "to": long}
+        await way.tell(**named, text="STOP")
+        await way.tell(**named, status="sent")
+        for table, columns in (
+            ("events", "vendor_message_id, client_reference, from_address, to_address"),
+            ("messages", "vendor_message_id, client_reference, batch_id, from_address, to_address, conversation"),
+            ("opt_outs", "number, sender"),
+            ("identities", "key"),
+        ):
+            rows = await way.fetch(f"SELECT {columns} FROM {table}")
+            assert rows
+            assert max(len(value) for row in rows for value in row if value) <= 512, table
+
+
 async def test_parts_make_a_message_delivered_once_all_are(tmp_path: Path):
     part = {"vendor_message_id": "o1", "status": "ok", "part_total": 3}
     async with pipeline(tmp_path) as way:

@@ -63,6 +63,11 @@ def spoilt(path: Path) -> None:
     copying.damage(path)
 
 
+def a_schema_that_is_no_text(path: Path) -> None:
+    """SQLite names the table in its complaint, which then is no text either."""
+    copying.spoil_schema(path)
+
+
 def a_folder(path: Path) -> None:
     path.unlink()
     path.mkdir()
@@ -80,6 +85,7 @@ BAD: list[tuple[Callable[[Path], None], str]] = [
     (a_folder, "cannot be read"),
     (truncated, "is damaged|cannot be read"),
     (spoilt, "is damaged"),
+    (a_schema_that_is_no_text, "is damaged"),
     (an_index_that_lacks_a_row, "is damaged"),
     (with_a_foreign_log, "not the log of a SQLite database"),
     (newer, "migration 9999 of a newer version; upgrade"),

@@ -4,18 +4,29 @@ import asyncio
 import random
 import sqlite3
 import threading
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractAsyncContextManager, closing, contextmanager
 from pathlib import Path
 
 import pytest
 
 from receiver.storage.database import Broken, CannotStart, StorageError, Unavailable
-from receiver.storage.ownership import APPLICATION_ID, Ownership
+from receiver.storage.ownership import APPLICATION_ID
 from receiver.storage.sqlite import SqliteDatabase
-from tests.storage.opening import NAME, change, fetch, names, opened
+from tests.storage import copying
+from tests.storage.opening import NAME, change, fetch, names, opened_apart
+from tests.storage.opening import opened as opened_in_thread
+
+Opened = Callable[..., AbstractAsyncContextManager[SqliteDatabase]]
 
 ROWS = "CREATE TABLE rows (id INTEGER PRIMARY KEY, text TEXT) STRICT"
+
+
+@pytest.fixture(params=[opened_in_thread, opened_apart], ids=["in a thread", "in a process"])
+def opened(request: pytest.FixtureRequest) -> Opened:
+    """Either way of writing."""
+    way: Opened = request.param
+    return way
 
 
 @contextmanager
@@ -25,7 +36,7 @@ def visitor(folder: Path) -> Iterator[sqlite3.Connection]:
         yield connection
 
 
-async def test_the_writer_syncs_every_commit_of_a_write_ahead_log(tmp_path: Path):
+async def test_the_writer_syncs_every_commit_of_a_write_ahead_log(opened: Opened, tmp_path: Path):
     async with opened(tmp_path) as database, database.writing() as writer:
         assert await writer.fetch("PRAGMA journal_mode") == [("wal",)]
         assert await writer.fetch("PRAGMA synchronous") == [(2,)]
@@ -33,7 +44,7 @@ async def test_the_writer_syncs_every_commit_of_a_write_ahead_log(tmp_path: Path
         assert await writer.fetch("PRAGMA application_id") == [(APPLICATION_ID,)]
 
 
-async def test_what_was_deleted_stands_neither_in_the_file_nor_after_a_scrub_in_the_log(tmp_path: Path):
+async def test_what_was_deleted_stands_neither_in_the_file_nor_after_a_scrub_in_the_log(opened: Opened, tmp_path: Path):
     """Of rows of all sizes in random order, so that pages are split, joined and freed."""
     chosen = random.Random(7)
     async with opened(tmp_path, schema=False) as database:
@@ -63,7 +74,7 @@ def list_of(folder: Path) -> list[Path]:
     return list(folder.iterdir())
 
 
-async def test_a_scrub_does_not_wait_for_a_reader_of_an_old_state(tmp_path: Path):
+async def test_a_scrub_does_not_wait_for_a_reader_of_an_old_state(opened: Opened, tmp_path: Path):
     async with opened(tmp_path) as database:
         async with database.reading() as reader:
             await reader.fetch("SELECT 1 FROM events")
@@ -75,7 +86,7 @@ async def test_a_scrub_does_not_wait_for_a_reader_of_an_old_state(tmp_path: Path
             assert await writer.fetch("PRAGMA busy_timeout") == [(1000,)]
 
 
-async def test_only_the_owner_scrubs_and_trouble_is_told_as_ever(tmp_path: Path):
+async def test_only_the_owner_scrubs_and_trouble_is_told_as_ever(opened: Opened, tmp_path: Path):
     async with opened(tmp_path) as database:
         reader = await SqliteDatabase.open_reader(tmp_path / NAME)
         with pytest.raises(StorageError, match="for reading"):
@@ -87,7 +98,7 @@ async def test_only_the_owner_scrubs_and_trouble_is_told_as_ever(tmp_path: Path)
         assert await database.scrub()
 
 
-async def test_readers_cannot_write(tmp_path: Path):
+async def test_readers_cannot_write(opened: Opened, tmp_path: Path):
     async with opened(tmp_path, schema=False) as database, database.reading() as reader:
         assert await reader.fetch("PRAGMA query_only") == [(1,)]
         with pytest.raises(Unavailable):
@@ -97,7 +108,7 @@ async def test_readers_cannot_write(tmp_path: Path):
             await reader.fetch(ROWS)
 
 
-async def test_a_reader_sees_one_moment_and_what_is_committed(tmp_path: Path):
+async def test_a_reader_sees_one_moment_and_what_is_committed(opened: Opened, tmp_path: Path):
     async with opened(tmp_path, schema=False) as database:
         await change(database, ROWS)
         async with database.reading() as reader:
@@ -108,7 +119,7 @@ async def test_a_reader_sees_one_moment_and_what_is_committed(tmp_path: Path):
 
 
 @pytest.mark.parametrize("count", [0, 1, 63, 64, 65, 128, 1_000])
-async def test_many_takes_any_number_of_rows_and_returns_all(tmp_path: Path, count: int):
+async def test_many_takes_any_number_of_rows_and_returns_all(opened: Opened, tmp_path: Path, count: int):
     rows = [(number, f"text {number}") for number in range(count)]
     async with opened(tmp_path, schema=False) as database:
         await change(database, ROWS)
@@ -129,7 +140,7 @@ async def written_then_raised(database: SqliteDatabase) -> None:
         raise RuntimeError
 
 
-async def test_an_error_inside_leaves_nothing_behind(tmp_path: Path):
+async def test_an_error_inside_leaves_nothing_behind(opened: Opened, tmp_path: Path):
     async with opened(tmp_path, schema=False) as database:
         await change(database, ROWS)
         with pytest.raises(RuntimeError):
@@ -140,7 +151,7 @@ async def test_an_error_inside_leaves_nothing_behind(tmp_path: Path):
         assert await change(database, "INSERT INTO rows VALUES (1, 'z') RETURNING text") == [("z",)]
 
 
-async def test_a_full_disk_is_for_now_and_over_once_there_is_room(tmp_path: Path):
+async def test_a_full_disk_is_for_now_and_over_once_there_is_room(opened: Opened, tmp_path: Path):
     async with opened(tmp_path, schema=False) as database:
         await change(database, ROWS)
         await change(database, "INSERT INTO rows VALUES (1, 'kept')")
@@ -156,7 +167,9 @@ async def test_a_full_disk_is_for_now_and_over_once_there_is_room(tmp_path: Path
 
 
 @pytest.mark.parametrize("kind", ["EXCLUSIVE", "IMMEDIATE"])
-async def test_another_programs_transaction_is_for_now_and_does_not_stop_readers(tmp_path: Path, kind: str):
+async def test_another_programs_transaction_is_for_now_and_does_not_stop_readers(
+    opened: Opened, tmp_path: Path, kind: str
+):
     async with opened(tmp_path, schema=False, busy_seconds=0.1) as database:
         await change(database, ROWS)
         with visitor(tmp_path) as other:
@@ -171,7 +184,7 @@ async def test_another_programs_transaction_is_for_now_and_does_not_stop_readers
         assert await fetch(database, "SELECT count(*) FROM rows") == [(1,)]
 
 
-async def test_a_file_destroyed_under_us_is_for_good(tmp_path: Path):
+async def test_a_file_destroyed_under_us_is_for_good(opened: Opened, tmp_path: Path):
     async with opened(tmp_path, schema=False) as database:
         await change(database, ROWS)
         await change(database, "INSERT INTO rows VALUES (1, 'x')")
@@ -186,15 +199,36 @@ async def test_a_file_destroyed_under_us_is_for_good(tmp_path: Path):
             await change(database, "INSERT INTO rows VALUES (2, 'y')")
 
 
-async def test_every_file_is_the_owners_alone(tmp_path: Path):
-    with Ownership(tmp_path / NAME):
+async def test_a_text_that_is_none_is_for_good_and_is_not_told(opened: Opened, tmp_path: Path):
+    """We write none: it is damage, which may stand in the middle of a person's message."""
+    async with opened(tmp_path, schema=False) as database:
+        await change(database, ROWS)
+        await change(database, "INSERT INTO rows VALUES (1, CAST(x'736563726574ba' AS TEXT))")
+        with pytest.raises(Broken, match="not UTF-8") as told:
+            await fetch(database, "SELECT * FROM rows")
+        assert "secret" not in str(told.value)
+
+
+async def test_a_schema_that_is_no_text_is_told_in_one_line(opened: Opened, tmp_path: Path):
+    async with opened(tmp_path):
+        pass
+    copying.spoil_schema(tmp_path / NAME)
+    with pytest.raises(CannotStart, match=r"receiver\.db: cannot be opened .*damaged"):
         async with opened(tmp_path):
-            modes = {name: (tmp_path / name).stat().st_mode & 0o777 for name in names(tmp_path)}
+            pass
+    for opening in (SqliteDatabase.open, SqliteDatabase.open_reader):
+        with pytest.raises(CannotStart, match=r"receiver\.db: cannot be opened .*damaged"):
+            await opening(tmp_path / NAME)
+
+
+async def test_every_file_is_the_owners_alone(tmp_path: Path):
+    async with opened_apart(tmp_path):
+        modes = {name: (tmp_path / name).stat().st_mode & 0o777 for name in names(tmp_path)}
     assert modes == dict.fromkeys((NAME, f"{NAME}-wal", f"{NAME}-shm", f"{NAME}.lock"), 0o600)
 
 
 @pytest.mark.parametrize("cut_at", ["BEGIN", "SELECT", "ROLLBACK"])
-async def test_a_cancelled_reader_leaves_no_transaction_open(tmp_path: Path, cut_at: str):
+async def test_a_cancelled_reader_leaves_no_transaction_open(opened: Opened, tmp_path: Path, cut_at: str):
     """With one reader: the next to read would stumble over an open transaction."""
     steps = {"BEGIN": 0, "SELECT": 1, "ROLLBACK": 3}[cut_at]
 
@@ -213,7 +247,7 @@ async def test_a_cancelled_reader_leaves_no_transaction_open(tmp_path: Path, cut
             assert await asyncio.wait_for(fetch(database, "SELECT 1"), 5) == [(1,)]
 
 
-async def test_a_writer_cancelled_before_its_first_statement_leaves_no_transaction_open(tmp_path: Path):
+async def test_a_writer_cancelled_before_its_first_statement_leaves_no_transaction_open(opened: Opened, tmp_path: Path):
     async with opened(tmp_path, schema=False) as database:
         await change(database, ROWS)
         for _ in range(10):
@@ -226,7 +260,7 @@ async def test_a_writer_cancelled_before_its_first_statement_leaves_no_transacti
         assert await fetch(database, "SELECT id FROM rows") == [(2,)]
 
 
-async def test_writers_take_turns(tmp_path: Path):
+async def test_writers_take_turns(opened: Opened, tmp_path: Path):
     async with opened(tmp_path, schema=False) as database:
         await change(database, ROWS)
         await asyncio.gather(*(change(database, "INSERT INTO rows VALUES (?, 'x')", number) for number in range(20)))
@@ -235,7 +269,7 @@ async def test_writers_take_turns(tmp_path: Path):
 
 async def test_close_leaves_no_thread_and_no_log(tmp_path: Path):
     before = set(threading.enumerate())
-    async with opened(tmp_path, readers=3):
+    async with opened_in_thread(tmp_path, readers=3):
         threads = set(threading.enumerate()) - before
         assert len(threads) == 4
     for thread in threads:
@@ -280,7 +314,7 @@ async def test_another_applications_database_is_left_alone(tmp_path: Path):
     assert "another application" in await refused(tmp_path)
 
 
-async def test_a_database_of_ours_with_a_ruined_header_is_left_alone(tmp_path: Path):
+async def test_a_database_of_ours_with_a_ruined_header_is_left_alone(opened: Opened, tmp_path: Path):
     async with opened(tmp_path):
         pass
     path = tmp_path / NAME
@@ -323,13 +357,13 @@ async def test_a_reader_does_not_make_a_database(tmp_path: Path):
     assert names(tmp_path) == []
 
 
-async def test_an_empty_file_becomes_a_database(tmp_path: Path):
+async def test_an_empty_file_becomes_a_database(opened: Opened, tmp_path: Path):
     (tmp_path / NAME).touch(mode=0o600)
     async with opened(tmp_path) as database:
         assert await fetch(database, "SELECT count(*) FROM events") == [(0,)]
 
 
-async def test_a_reader_beside_the_owner_sees_what_is_committed_and_cannot_write(tmp_path: Path):
+async def test_a_reader_beside_the_owner_sees_what_is_committed_and_cannot_write(opened: Opened, tmp_path: Path):
     async with opened(tmp_path, schema=False) as database:
         await change(database, ROWS)
         await change(database, "INSERT INTO rows VALUES (1, 'x')")

@@ -229,10 +229,10 @@ def test_pairs_as_bytes_are_those_that_were_encoded():
 def test_more_fields_than_anybody_sends_are_refused_quickly():
     most = b"&".join([b"a=1"] * MAX_FIELDS)
     assert len(parse_form(most)[0]) == MAX_FIELDS
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(BadPayload, match="more than 1000 form fields"):
         parse_form(b"a&" * 1_000_000)
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_query_and_body_are_read_together_and_the_body_wins():

@@ -225,6 +225,20 @@ def test_a_placeholder_that_came_back_is_not_a_status(raw: str) -> None:
         one({"dlr": raw}, {"status": "dlr"})
 
 
+@pytest.mark.parametrize("ours", ["vendor_message_id", "client_reference", "batch_id"])
+@pytest.mark.parametrize("raw", ["%d", "{id}", "{{id}}", "@{{ id }}", "YOUR_ID"])
+def test_a_placeholder_that_came_back_names_no_message(ours: str, raw: str) -> None:
+    """It is the same in every request: all of them would be about one message, and repeats of each other."""
+    got = one({"status": "delivered", ours: raw})
+    assert getattr(got, ours) is None
+    assert got.extra == {ours: raw}
+
+
+@pytest.mark.parametrize("reference", ["{3F2504E0-4F89-11D3-9A0C-0305E82C3301}", "50%discount", "a{b}", "{}"])
+def test_a_reference_with_braces_or_percent_signs_is_one(reference: str) -> None:
+    assert one({"status": "x", "client_reference": reference}).client_reference == reference
+
+
 @pytest.mark.parametrize(
     ("form", "text", "at"),
     [
@@ -267,12 +281,26 @@ def test_a_message_takes_either_time() -> None:
         ("permanent", "perhaps", "permanent"),
         ("channel", "7", "channel"),
         ("sequence", "9" * 19, "sequence"),
+        ("segments", [2], "segments"),
+        ("price", {"amount": "1.20"}, "price"),
+        ("permanent", {"value": True}, "permanent"),
+        ("occurred_at", {"unix": 1795186023}, "occurred_at"),
+        ("vendor_code", [30003], "vendor_code"),
+        ("vendor_description", {"en": "Absent"}, "vendor_description"),
+        ("mcc", [234], "network"),
+        ("part_number", {"of": 2}, "part"),
     ],
 )
 def test_a_side_value_of_an_odd_form_costs_nothing_else(name: str, value: object, where: str) -> None:
     got = one({"status": "x", name: value})
     assert getattr(got, where) is None
     assert got.extra == ({} if value == 0 else {name: value})
+
+
+@pytest.mark.parametrize("name", ["vendor_message_id", "client_reference", "to", "status"])
+def test_what_decides_must_be_text(name: str) -> None:
+    with pytest.raises(BadPayload, match=f"{name}: text is due, a list came"):
+        one({"status": "x", name: ["1"]})
 
 
 def test_a_currency_that_is_no_iso_code_is_the_vendors_credits() -> None:

@@ -201,6 +201,7 @@ def test_unsubscriptions(kind: str, value: str, scope: str, channel: str, sender
     assert got.number is not None
     assert (got.opted_out, got.number.raw, got.scope, got.channel) == (True, "917002088123", scope, channel)
     assert (got.sender.raw if got.sender else None, got.vendor_id) == (sender, "436")
+    assert got.scope_id == (value if scope == "group" else None)
     assert got.occurred_at == 1_688_819_259_000_000
     assert got.extra.get("value") == (None if sender else value)
 

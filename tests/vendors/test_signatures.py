@@ -241,10 +241,10 @@ def test_a_customer_may_have_a_parameter_called_bodysha256():
 
 def test_a_flood_of_parameters_is_refused_before_it_is_sorted():
     made = request(SMS_URL, b"a&" * 1_000_000, (HEADER, "x"))
-    started = time.perf_counter()
+    started = time.process_time()
     with pytest.raises(BadSignature, match="more than 1000 form fields"):
         verify_url_and_form(made, HEADER, ("12345",))
-    assert time.perf_counter() - started < 1
+    assert time.process_time() - started < 1
 
 
 def test_bytes_outside_utf_8_are_signed_as_they_are():

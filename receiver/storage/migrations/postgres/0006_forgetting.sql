@@ -23,3 +23,6 @@ CREATE TABLE secrets (
     name TEXT PRIMARY KEY,
     secret BYTEA NOT NULL
 );
+
+-- How often something behind a follower's position was forgotten: what it had read until then is void.
+ALTER TABLE followers ADD COLUMN forgotten BIGINT NOT NULL DEFAULT 0;

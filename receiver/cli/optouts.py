@@ -1,0 +1,219 @@
+"""`receiver optouts …`: who does not want to hear from whom, one by one or as a whole list."""
+
+import io
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import quote
+
+import click
+
+from receiver.cli.failure import Failure
+from receiver.cli.inshort import gist
+from receiver.cli.options import as_json, paged, query_of, reaching
+from receiver.cli.output import Document, indented, show_json, show_page, table
+from receiver.cli.reach import Query, Reach
+from receiver.sms import opt_out_csv
+from receiver.sms.opt_out_csv import Line, Mistake
+
+PATH = "/v1/opt-outs"
+_SHOWN = ("number", "scope", "sender", "source_id", "via", "changed_at")
+_AT_ONCE = 2000
+_MOST = 64 * 1024 * 1024
+"""Bytes of a list: some million numbers."""
+_COLUMNS = opt_out_csv.COLUMNS[:5]
+
+
+@click.group()
+def optouts() -> None:
+    """Opt-outs: who does not want to hear from whom."""
+
+
+_filters = (
+    click.option("--number", metavar="NUMBER", help="Exact, or a prefix with *."),
+    click.option("--scope", type=click.Choice(["sender", "group", "account", "unknown"])),
+    click.option("--source", metavar="ID"),
+    click.option(
+        "--opted-out", type=click.Choice(["true", "false", "any"]), default="true", show_default=True,
+        help="false: who opted in again.",
+    ),
+)  # fmt: skip
+
+
+def _filtered(command: Any) -> Any:
+    for option in reversed(_filters):
+        command = option(command)
+    return command
+
+
+_numbered = click.argument("number")
+
+
+@optouts.command("list")
+@_filtered
+@paged
+@as_json
+@reaching
+def listed(reach: Reach, /, *, as_json: bool, **given: object) -> None:
+    """List the opt-outs, what changed last first."""
+    page = reach.read(PATH, query_of(given))
+    show_page(page, _SHOWN, _row, "No opt-outs.", as_json=as_json)
+
+
+@optouts.command()
+@_numbered
+@as_json
+@reaching
+def show(reach: Reach, number: str, *, as_json: bool) -> None:
+    """Show what a person opted out of, and how that came."""
+    found = reach.read(_path(number))
+    if as_json:
+        show_json(found)
+        return
+    click.echo(f"{found['number']} is opted {'out' if found['opted_out'] else 'in'}.")
+    click.echo("\nLines\n" + indented(table(("opted out", *_SHOWN[1:]), [_line(line) for line in found["lines"]])))
+    history = [(event["timestamp"], event["type"], event["id"], gist(event)) for event in found["history"]]
+    click.echo("\nHistory\n" + indented(table(("time", "event", "id", ""), history)))
+
+
+@optouts.command()
+@_numbered
+@click.option("--source", "source_id", metavar="ID", help="Only through this source.")
+@click.option("--sender", metavar="ADDRESS", help="Only from this sender of yours.")
+@click.option("--channel")
+@as_json
+@reaching
+def add(reach: Reach, /, number: str, *, as_json: bool, **given: str | None) -> None:
+    """Opt a person out."""
+    found = reach.change("PUT", _path(number), {name: value for name, value in given.items() if value is not None})
+    if as_json:
+        show_json(found)
+    else:
+        click.echo(f"{found['number']} is opted out.")
+
+
+@optouts.command()
+@_numbered
+@click.option("--source", metavar="ID", help="Only through this source.")
+@click.option("--scope", type=click.Choice(["sender", "group", "account", "unknown"]))
+@click.option("--sender", metavar="ADDRESS", help="Only from this sender of yours, or this group.")
+@reaching
+def remove(reach: Reach, /, number: str, **given: str | None) -> None:
+    """Opt a person in again."""
+    reach.change("DELETE", _path(number), query=query_of(given))
+    click.echo("Opted in.")
+
+
+@optouts.command("import")
+@click.argument("file", type=click.File("rb"))
+@click.option("--source", metavar="ID", help="The source that lines without one are for; else they are for all.")
+@click.option("--default-region", metavar="REGION", help="Reads national numbers as numbers of this country.")
+@as_json
+@reaching
+def import_list(reach: Reach, /, file: BinaryIO, *, as_json: bool, **given: str | None) -> None:
+    """Take over a list: CSV with a column of numbers, or a zip of such files (as iSendPro's black list comes)."""
+    found = [line for content in _lists(file) for line in opt_out_csv.read(content)]
+    lines = [line for line in found if isinstance(line, Line)]
+    wrong = [(line.place, line.detail) for line in found if isinstance(line, Mistake)]
+    changed, query = 0, query_of(given)
+    parts = [lines[start : start + _AT_ONCE] for start in range(0, len(lines), _AT_ONCE)]
+    bar = click.progressbar(parts, label="Importing", file=sys.stderr) if _long(parts) else nullcontext(parts)
+    with bar as shown:
+        for part in shown:
+            answer = _imported(reach, part, query)
+            changed += answer["changed"]
+            wrong += answer["errors"]
+    _told(len(found) - len(wrong), changed, sorted(wrong), as_json=as_json)
+
+
+def _long(parts: Sequence[object]) -> bool:
+    return len(parts) > 1 and sys.stderr.isatty()
+
+
+def _imported(reach: Reach, part: Sequence[Line], query: Query) -> Mapping[str, Any]:
+    """Line by line as the list had them; what is wrong with one is told by its place there."""
+    rows = [
+        [it.number, "true" if it.opted_out else "false", it.scope, it.sender, it.source_id] for it in part
+    ]  # fmt: skip
+    answer = reach.upload(f"{PATH}/import", opt_out_csv.write([_COLUMNS, *rows]).encode(), "text/csv", query)
+    errors = [(part[error["line"] - 2].place, error["detail"]) for error in answer["errors"]]
+    errors += [(0, "is wrong too")] * (answer["refused"] - len(errors))
+    return {"changed": answer["changed"], "errors": errors}
+
+
+def _told(lines: int, changed: int, wrong: Sequence[tuple[int, str]], *, as_json: bool) -> None:
+    named = [(place, detail) for place, detail in wrong if place][:100]
+    if as_json:
+        errors = [{"line": place, "detail": detail} for place, detail in named]
+        show_json({"lines": lines, "changed": changed, "refused": len(wrong), "errors": errors})
+    else:
+        click.echo(f"{lines} lines, {changed} changed.")
+        for place, detail in named:
+            click.echo(f"line {place}: {detail}", err=True)
+    if wrong:
+        raise Failure(f"{len(wrong)} lines were left out")
+
+
+def _lists(file: BinaryIO) -> Iterator[bytes]:
+    """The file, or what lies in it. Raises Failure."""
+    content = file.read(_MOST + 1)
+    if not zipfile.is_zipfile(io.BytesIO(content)):
+        yield _small_enough(content)
+        return
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            for name in archive.namelist():
+                if not name.endswith("/"):
+                    with archive.open(name) as member:
+                        yield _small_enough(member.read(_MOST + 1))
+    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+        raise Failure(f"the zip cannot be read ({type(error).__name__})") from None
+
+
+def _small_enough(content: bytes) -> bytes:
+    if len(content) > _MOST:
+        raise Failure(f"a list may have {_MOST} bytes at most; cut it into pieces")
+    return content
+
+
+@optouts.command()
+@click.argument("file", type=click.Path(path_type=Path, dir_okay=False, writable=True, allow_dash=True))
+@_filtered
+@reaching
+def export(reach: Reach, /, file: Path, **given: object) -> None:
+    """Write the list as CSV to FILE, or to stdout for -."""
+    pages = _pages(reach, query_of(given))
+    first = next(pages)
+    with click.open_file(str(file), "w", encoding="utf-8") as out:
+        out.write(opt_out_csv.write([opt_out_csv.COLUMNS, *map(_cells, first)]))
+        for page in pages:
+            out.write(opt_out_csv.write(map(_cells, page)))
+
+
+def _pages(reach: Reach, query: Query) -> Iterator[Sequence[Document]]:
+    after: Query = ()
+    while True:
+        page = reach.read(PATH, [*query, ("limit", "500"), *after])
+        yield page["data"]
+        if page["next"] is None:
+            return
+        after = [("after", page["next"])]
+
+
+def _cells(item: Document) -> Sequence[str | None]:
+    return [str(item[name]).lower() if name == "opted_out" else item[name] for name in opt_out_csv.COLUMNS]
+
+
+def _path(number: str) -> str:
+    return f"{PATH}/{quote(number, safe='')}"
+
+
+def _row(item: Document) -> Sequence[object]:
+    return [item[name] for name in _SHOWN]
+
+
+def _line(item: Document) -> Sequence[object]:
+    return [item["opted_out"], *(item[name] for name in _SHOWN[1:])]

@@ -1,0 +1,14 @@
+-- Readers of the log that cannot be called: how far each has acknowledged.
+
+CREATE TABLE consumers (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL UNIQUE,
+    types TEXT NOT NULL,
+    filter TEXT,
+    description TEXT,
+    position INTEGER NOT NULL,  -- of the last event in the log that needs no more reading
+    moved_at INTEGER NOT NULL,  -- when it was put somewhere; cursors of before mean nothing any more
+    acknowledged_at INTEGER,
+    created_at INTEGER NOT NULL,
+    updated_at INTEGER NOT NULL
+) STRICT;
