@@ -4,9 +4,11 @@ One process owns the database, so what is under way is known from memory; what w
 was committed together with it. Neither the key nor an answer is at rest in clear.
 """
 
+import hmac
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
+from hashlib import sha256
 
 import orjson
 from starlette.requests import Request
@@ -14,7 +16,7 @@ from starlette.responses import Response
 
 from receiver.api.context import Context
 from receiver.api.problem import Problem, invalid
-from receiver.api.sealing import NONCE_BYTES, derived, opened, sealed
+from receiver.api.sealing import derived, opened, sealed
 from receiver.sms.timestamps import DAY
 from receiver.storage import idempotency
 from receiver.storage.database import Transaction
@@ -44,10 +46,10 @@ async def once(context: Context, request: Request, key: str, body: bytes, act: A
     """The answer of `act`, carried out unless it was before. Raises Problem, and what `act` raises: then nothing was
     carried out, or a repeat says that the answer was lost.
     """
-    secret = derived(b"call", request.headers.get("authorization", "").encode(), key.encode())
+    secret = b"\x00".join((request.headers.get("authorization", "").encode(), key.encode()))
     row = Kept(
-        key=derived(b"row", secret).hex(),
-        request=derived(b"request", secret, *_asked(request), body).hex(),
+        key=derived(b"receiver row", secret).hex(),
+        request=hmac.digest(derived(b"receiver request", secret), _asked(request, body), "sha256").hex(),
         answer=None,
         expires_at=context.clock() + DAY,
     )
@@ -60,8 +62,10 @@ async def once(context: Context, request: Request, key: str, body: bytes, act: A
         context.under_way.discard(row.key)
 
 
-def _asked(request: Request) -> tuple[bytes, bytes, bytes]:
-    return request.method.encode(), request.scope["path"].encode(), request.scope["query_string"]
+def _asked(request: Request, body: bytes) -> bytes:
+    """Neither length nor content of one part can pass for another's."""
+    parts = (request.method.encode(), request.scope["path"].encode(), request.scope["query_string"], body)
+    return b"".join(sha256(part).digest() for part in parts)
 
 
 async def _earlier(context: Context, row: Kept, secret: bytes) -> Response | None:
@@ -85,6 +89,6 @@ async def _carried_out(context: Context, row: Kept, secret: bytes, act: Act) -> 
     response = await act(replace(context, besides=note))
     headers = {name: value for name, value in response.headers.items() if name != "content-length"}
     plain = orjson.dumps([response.status_code, headers, bytes(response.body).decode()])
-    answered = replace(row, answer=sealed(secret, plain, context.entropy(NONCE_BYTES)))
+    answered = replace(row, answer=sealed(secret, plain))
     await context.batch.write(lambda transaction: idempotency.keep(transaction, answered))
     return response

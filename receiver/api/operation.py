@@ -85,8 +85,10 @@ class Operation(Generic[Query, Body]):
 
     @property
     def takes_key(self) -> bool:
-        """Whether an Idempotency-Key makes it safe to send again; every other method may be repeated as it is."""
-        return self.method == "POST"
+        """Whether an Idempotency-Key makes it safe to send again; every other method may be repeated as it is. What is
+        kept for that is an answer in one piece.
+        """
+        return self.method == "POST" and not self.streams
 
     @property
     def problem_codes(self) -> Sequence[Code]:
@@ -123,7 +125,7 @@ class Operation(Generic[Query, Body]):
         if key is None or not self.takes_body:
             return await act(context)
         if not self.takes_key:
-            raise invalid("", f"{HEADER} is for POST alone")
+            raise invalid("", f"{HEADER} is for POST with an answer in one piece")
         return await once(context, request, key, content, act)
 
     def _body(self, content: bytes) -> Body:
