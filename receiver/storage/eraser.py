@@ -1,6 +1,7 @@
 """Carries out erasures: durable jobs that go through every place of `erasing`, noticed by nobody, over any restart.
 
-At the end the job itself forgets whom it was about, the write-ahead log is emptied, and only then it is done.
+At the end the job itself forgets whom it was about, the index of texts is written anew, the write-ahead log is emptied,
+and only then it is done.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from receiver.observe import log
-from receiver.storage import conversations, jobs
+from receiver.storage import conversations, jobs, search
 from receiver.storage.background import Background
 from receiver.storage.batch import Batch, Operation
 from receiver.storage.database import Broken, Erasable, Reader, Transaction
@@ -20,8 +21,11 @@ from receiver.storage.pseudonyms import secret_of
 WINDOW = 100
 _LOOKS_NOTED = 50
 """Looks that found nothing, until how far they came is noted."""
+_INDEX: Final = "index"
+_MERGING: Final = "index, begun"
+"""The steps behind all places: the index of texts has what was taken out of it until it is written anew."""
 _LAST: Final = "log"
-"""The step behind all places: what was overwritten may still stand in the write-ahead log."""
+"""What was overwritten may still stand in the write-ahead log."""
 
 
 class Revise(Protocol):
@@ -47,7 +51,7 @@ class Eraser:
         self._database = database
         self._batch = batch
         self._places = {place.name: place for place in places}
-        self._order = [*self._places, _LAST]
+        self._order = [*self._places, _INDEX]
         self._clock = clock
         self._entropy = entropy
         self._revise = revise
@@ -88,7 +92,10 @@ class Eraser:
             job = await self._begun(job)
         while job.state == "running" and not self._background.stopping.is_set():
             began = await self._background.turn()
-            job = await (self._emptied(job) if job.position == _LAST else self._place(job, began))
+            if job.position in (_INDEX, _MERGING):
+                job = await self._merged(job, began)
+            else:
+                job = await (self._emptied(job) if job.position == _LAST else self._place(job, began))
         return True
 
     async def _begun(self, job: Job) -> Job:
@@ -119,7 +126,7 @@ class Eraser:
 
     def _behind(self, name: str) -> str:
         following = self._order[self._order.index(name) + 1]
-        return following if following == _LAST else f"{following} "
+        return following if following == _INDEX else f"{following} "
 
     async def _write(self, place: Place, erasure: Erasure, step: _Step) -> Job:
         """Deliveries in memory follow twice: before, so that no answer to what was sent until then is noted after it;
@@ -133,7 +140,7 @@ class Eraser:
             changed = await place.erase(transaction, erasure, rows, now) if rows else 0
             job = replace(step.job, released=step.job.released + changed)
             await jobs.reach(transaction, job, now)
-            if job.position == _LAST:
+            if job.position == _INDEX:
                 await jobs.forget(transaction, job.id)
             return [job]
 
@@ -141,6 +148,19 @@ class Eraser:
             self._revise(bodies, erasure.alias)
 
         return await self._batch.submit(Operation(apply, committed), None)
+
+    async def _merged(self, job: Job, began: float) -> Job:
+        """One step through the index of texts, unless nothing was changed."""
+
+        async def change(transaction: Transaction) -> Job:
+            more = job.released > 0 and await search.compact(transaction, begin=job.position == _INDEX)
+            reached = replace(job, position=_MERGING if more else _LAST)
+            await jobs.reach(transaction, reached, self._clock())
+            return reached
+
+        reached = await self._batch.write(change)
+        await self._background.rest(began)
+        return reached
 
     async def _emptied(self, job: Job) -> Job:
         """Ends the job when nothing of what was overwritten is left; a reader in the way is waited for."""

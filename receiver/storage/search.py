@@ -70,6 +70,25 @@ async def forget(transaction: Transaction, event_ids: Sequence[str]) -> None:
         await transaction.fetch("UPDATE followers SET forgotten = forgotten + 1 WHERE name = 'texts'")
 
 
+_PAGES = 16
+"""Of the index, that are rewritten in one step: some milliseconds."""
+
+
+async def compact(transaction: Transaction, *, begin: bool, pages: int = _PAGES) -> bool:
+    """A step of writing the index anew, after which nothing stands there of what was taken out before the first one;
+    False when it is done.
+    """
+    texts = transaction.texts
+    if not texts.merge:
+        return False
+    if begin:
+        await transaction.fetch(texts.merge, *texts.begin)
+    ((before,),) = await transaction.fetch(texts.changes)
+    await transaction.fetch(texts.merge, "merge", -pages if begin else pages)
+    ((after,),) = await transaction.fetch(texts.changes)
+    return bool(after - before >= 2)
+
+
 def text_of(body: str) -> str:
     """The text of a `message.received`, empty where it has none."""
     data: dict[str, Any] = orjson.loads(body)["data"]

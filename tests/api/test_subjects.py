@@ -319,7 +319,7 @@ async def test_it_goes_on_after_a_restart_and_ends_once_nobody_reads_an_old_stat
         await lived(api)
         job = await ask(api)
         steps = 0
-        while (await fetch(api, "SELECT position FROM jobs WHERE id = ?", job["id"]))[0] != ("log",):
+        while (await fetch(api, "SELECT position FROM jobs WHERE id = ?", job["id"]))[0] != ("index",):
             await stopped_after_each_look(api).once()
             steps += 1
         assert steps > 40
