@@ -285,6 +285,44 @@ async def test_the_opt_out_list_goes_on_under_a_pseudonym(tmp_path: Path):
         assert await fetch(api, "SELECT number, opted_out FROM opt_outs") == [(hidden, 0)]
 
 
+async def opted_out(api: Api) -> tuple[bool, int]:
+    """Whether the person is, by every way of asking, and how many lines say so."""
+    (one, listed) = [
+        (await api.client.get(path)).json()
+        for path in (f"/v1/opt-outs/%2B{PERSON}", f"/v1/opt-outs?number=%2B{PERSON}")
+    ]
+    assert one["number"] == "+" + PERSON
+    assert one["opted_out"] == bool(listed["data"])
+    return one["opted_out"], len(one["lines"])
+
+
+async def test_who_is_erased_is_still_opted_out_for_those_who_ask(tmp_path: Path):
+    async with running_api(tmp_path) as api:
+        source = await api.mapped_source()
+        await api.receive(source, message(1, text="STOP"))
+        assert await opted_out(api) == (True, 1)
+        await erased(api)
+        assert await opted_out(api) == (True, 1)
+        (line,) = (await api.client.get("/v1/opt-outs")).json()["data"]
+        assert line["number"].startswith("erased:")
+        exported = await api.client.get("/v1/opt-outs/export")
+        assert (PERSON in exported.text, "erased:" in exported.text) == (False, True)
+        assert problem(await api.client.get(f"/v1/opt-outs/%2B{OTHER}")) == (404, "not_found")
+        assert (await api.client.get(f"/v1/opt-outs?number=%2B{OTHER}")).json()["data"] == []
+        await api.receive(source, message(2, text="START"))
+        assert await opted_out(api) == (False, 1)
+        await erased(api)
+        assert await opted_out(api) == (False, 1)
+
+
+async def test_who_is_erased_can_be_opted_in_again_by_their_number(tmp_path: Path):
+    async with running_api(tmp_path) as api:
+        await api.receive(await api.mapped_source(), message(1, text="STOP"))
+        await erased(api)
+        assert (await api.client.delete(f"/v1/opt-outs/%2B{PERSON}")).status_code == 204
+        assert await opted_out(api) == (False, 1)
+
+
 async def test_a_repeat_of_an_erased_message_is_still_one(tmp_path: Path):
     async with running_api(tmp_path) as api:
         source = await api.mapped_source()
