@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, RootModel
 
 from receiver.api import deliveries
 from receiver.api.context import Context
-from receiver.api.cursor import Turned, encode, is_id, place, turn
+from receiver.api.cursor import Turned, decode, encode, is_id, number, turn
 from receiver.api.deliveries import DeliveryPage
 from receiver.api.inputs import Address, Input, Moment, Nothing, Paged, Text, Word
 from receiver.api.operation import Answer, Call, Operation, Operations
@@ -22,6 +22,7 @@ from receiver.storage.database import Reader
 
 FORWARD = "events.asc"
 """The kind of a cursor that goes on towards newer events."""
+_KNOWN = ":"
 
 
 def type_pattern(pattern: str) -> str:
@@ -96,9 +97,10 @@ async def listed(context: Context, call: Call[EventQuery, Nothing]) -> Answer:
         seen = await events.look(
             reader, wanted(query), after=after, limit=query.limit + 1, newest_first=query.order == "desc"
         )
+        gone = (await purges.gone(reader, "events")).seq
         at_end = query.order == "asc" and not seen.rows and seen.upto is None
         end = await events.readable(reader) if at_end else None
-    page = turn(query, kind, seen.rows, lambda row: str(row.seq), upto=seen.upto)
+    page = turn(query, kind, seen.rows, lambda row: _mark(row.seq, gone), upto=seen.upto and _mark(seen.upto, gone))
     if end is not None:  # who looks for something rare keeps up with the log, and with what is purged of it
         page = replace(page, last=encode(kind, str(max(end, after or 0))))
     return Answer(body=_joined(page), next=page.next)
@@ -122,21 +124,29 @@ async def owed(context: Context, call: Call[Paged, Nothing]) -> Answer:
 
 async def position(reader: Reader, after: str, kind: str = FORWARD) -> int | None:
     """Where in the log a cursor or an event is, None for the very start; raises Problem, also where something that
-    follows is no longer kept.
+    follows is no longer kept. Of gaps that were there when the cursor was given, its owner knows.
     """
-    gone = await purges.gone(reader, "events")
+    gone, known = await purges.gone(reader, "events"), 0
     if is_id(after, "evt"):
         found = await events.position(reader, after)
         if found is None:
             raise Problem("cursor_gone" if after <= gone.id else "bad_cursor")
     else:
-        found = place(kind, after)
+        seq, _, gaps = decode(kind, after).partition(_KNOWN)
+        found, known = number(seq), number(gaps) or 0
     forward = kind == FORWARD
     if not forward and found is None:
         return None
-    if (found or 0) < gone.seq + (not forward):  # oldest first, what follows the last that went is all there
+    if (found or 0) < gone.seq + (
+        not forward
+    ) and known < gone.seq:  # oldest first, what follows the last that went is all there
         raise Problem("cursor_gone")
     return found
+
+
+def _mark(seq: int, gone: int) -> str:
+    """Below the newest that was purged stands what was still owed, to be paged through with the gaps as they are."""
+    return str(seq) if seq > gone else f"{seq}{_KNOWN}{gone}"
 
 
 def wanted(query: EventFilters) -> events.Wanted:

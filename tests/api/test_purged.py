@@ -4,7 +4,10 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import orjson
+
 from receiver.sms.timestamps import DAY
+from receiver.storage.database import Transaction
 from receiver.storage.purge import purges_of
 from receiver.storage.purger import Purger
 from receiver.storage.retention import Retention
@@ -99,3 +102,91 @@ async def test_pages_of_receipts_end_where_the_purge_was(tmp_path: Path):
         second = (await api.client.get(f"/v1/receipts?limit=1&after={first['next']}")).json()
         assert (len(second["data"]), second["next"]) == (1, None)
         assert (await api.client.get(f"/v1/receipts?after={second['last']}")).json()["data"] == []
+
+
+async def kept_between(api: Api, clock: Time) -> None:
+    """Five events: the first two are still owed, the third was purged, the others are young."""
+    await api.make_subscription(paused=True)
+    await filled(api, clock)
+
+    async def change(transaction: Transaction) -> None:
+        await transaction.fetch(
+            "DELETE FROM deliveries WHERE event_id IN (SELECT id FROM events WHERE seq NOT IN (1, 2))"
+        )
+
+    await api.context.batch.write(change)
+    await purged(api, clock)
+
+
+async def test_what_is_kept_because_it_is_owed_can_be_paged_through(tmp_path: Path):
+    clock = Time()
+    async with running_api(tmp_path, clock=clock) as api:
+        await kept_between(api, clock)
+        for order, expected in (("asc", [0, 1, 3, 4]), ("desc", [4, 3, 1, 0])):
+            found, after = [], ""
+            for _ in expected:
+                one = await page(api, f"?limit=1&order={order}{after}")
+                found += [event["data"]["text"] for event in one["data"]]
+                after = f"&after={one['last']}"
+            assert found == [f"hello {number}" for number in expected]
+        known = (await page(api, "?limit=1"))["last"]
+        clock.now += 20 * DAY
+        await purged(api, clock)
+        assert problem(await api.client.get(f"/v1/events?after={known}")) == (410, "cursor_gone")
+
+
+async def test_the_stream_and_the_export_do_not_go_on_behind_what_is_gone(tmp_path: Path):
+    clock = Time()
+    async with running_api(tmp_path, clock=clock) as api:
+        await filled(api, clock)
+        first = await page(api, "?limit=1")
+        await purged(api, clock)
+        for cursor in (first["last"], first["data"][0]["id"]):
+            answer = await api.client.get("/v1/events/stream", headers={"last-event-id": cursor})
+            assert problem(answer) == (410, "cursor_gone")
+            assert problem(await api.client.get(f"/v1/events/export?after={cursor}")) == (410, "cursor_gone")
+        whole = (await api.client.get("/v1/events/export")).text.splitlines()
+        assert [orjson.loads(line)["data"]["text"] for line in whole] == ["hello 3", "hello 4"]
+
+
+async def consumer(api: Api, path: str = "", **body: Any) -> Any:
+    """POST with a body, GET without one."""
+    answer = await api.client.request("POST" if body else "GET", f"/v1/consumers{path}", json=body or None)
+    assert answer.is_success, answer.text
+    return answer.json()
+
+
+async def test_a_consumer_that_came_too_late_goes_on_and_says_so(tmp_path: Path):
+    clock = Time()
+    async with running_api(tmp_path, clock=clock) as api:
+        early = await consumer(api, name="early", start="beginning")
+        await filled(api, clock)
+        ahead = await consumer(api, "/early/events?limit=1")
+        await purged(api, clock)
+        late = await consumer(api, name="late", start="beginning")
+        assert (early["gap"], late["gap"], (await consumer(api, "/early"))["gap"]) == (False, False, True)
+        gone = await api.client.get(f"/v1/consumers/early/events?after={ahead['last']}")
+        assert problem(gone) == (410, "cursor_gone")
+        for name in ("early", "late"):
+            left = await consumer(api, f"/{name}/events")
+            assert [event["data"]["text"] for event in left["data"]] == ["hello 3", "hello 4"]
+        named = await api.client.post("/v1/consumers/early/ack", json={"cursor": ahead["data"][0]["id"]})
+        assert problem(named) == (410, "cursor_gone")
+        assert not (await consumer(api, "/early/ack", cursor=left["data"][-1]["id"]))["gap"]
+
+
+async def test_messages_end_where_the_purge_was(tmp_path: Path):
+    clock = Time()
+    async with running_api(tmp_path, clock=clock) as api:
+        await filled(api, clock)
+        (old,) = (await api.client.get("/v1/messages?q=hello+1")).json()["data"]
+        await purged(api, clock)
+        for query in ("", "&q=hello"):
+            first = (await api.client.get(f"/v1/messages?limit=1{query}")).json()
+            second = (await api.client.get(f"/v1/messages?limit=5{query}&after={first['next']}")).json()
+            assert ([item["text"] for item in second["data"]], second["next"]) == (["hello 3"], None)
+            assert (await api.client.get(f"/v1/messages?after={second['last']}{query}")).json()["data"] == []
+        assert problem(await api.client.get(f"/v1/messages?q=hello&after={old['id']}")) == (410, "cursor_gone")
+        never = "msg_zzzzzzzzzzzzzzzzzzzzzzzzzz"
+        assert problem(await api.client.get(f"/v1/messages?q=hello&after={never}")) == (400, "bad_cursor")
+        assert (await api.client.get(f"/v1/messages/{old['id']}")).status_code == 404

@@ -1,6 +1,8 @@
 """`receiver erase`, beside a receiver that does it and without one; and what is left in the files of a real one."""
 
 import signal
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -21,8 +23,15 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def heard(**texts: str) -> None:
     """By a receiver that does not run: texts by the last digit of who wrote them."""
     source = answered("source", "add", "sendsms")
-    for digit, text in (texts | {"_7": "words of hers"}).items():
+    for digit, text in (texts | {"_7": "quixotic words of hers"}).items():
         inside(f"{source['url']}?from={PERSON[:-1]}{digit[1:]}&to=1898&message={text.replace(' ', '%20')}")
+
+
+def is_indexed(folder: Path, events: int) -> bool:
+    """Whether the index of texts is up with the log."""
+    with closing(sqlite3.connect(f"file:{folder}/receiver.db?mode=ro", uri=True)) as database:
+        ((position,),) = database.execute("SELECT position FROM followers WHERE name = 'texts'")
+    return bool(position == events)
 
 
 def in_files(folder: Path, *words: str) -> list[tuple[str, str]]:
@@ -38,10 +47,12 @@ def in_files(folder: Path, *words: str) -> list[tuple[str, str]]:
 
 def test_nothing_is_left_in_the_files_of_a_running_receiver(tmp_path: Path):
     heard(_8="words of his")
-    sought = (PERSON, "words of hers", "words%20of%20hers")
+    sought = (PERSON, "words of hers", "words%20of%20hers", "quixotic")
     with hook() as it, serving(tmp_path, **LOOPBACK) as server:
         answered("subscription", "add", it.url, "--start", "beginning")
         soon(lambda: len(it.seen) == 2)
+        soon(lambda: is_indexed(tmp_path, 2))
+        (message,) = answered("messages", "list", "-q", "quixotic")["data"]
         it.body = f"thanks, {PERSON}".encode()
         assert in_files(tmp_path, *sought)
         printed = done("erase", f"+{PERSON}", "--yes", "--wait")
@@ -51,6 +62,10 @@ def test_nothing_is_left_in_the_files_of_a_running_receiver(tmp_path: Path):
         assert in_files(tmp_path, "words of his")
         left = answered("events", "list", "--order", "asc")["data"]
         assert [event["data"]["text"] for event in left] == ["words of his", None]
+        assert answered("messages", "list", "-q", "quixotic")["data"] == []
+        assert len(answered("messages", "list", "-q", "words his")["data"]) == 1
+        erased = answered("messages", "show", message["id"])
+        assert (erased["from"], erased["to"], erased["text"]) == (None, None, None)
         (job,) = [item for item in answered("jobs", "list")["data"] if item["kind"] == "erase"]
         assert (job["state"], PERSON in str(job)) == ("done", False)
         code, errors = server.end()
