@@ -9,6 +9,8 @@ from tests.delivery.dispatching import Clock, Gate
 from tests.test_app import Running, finished, it_got, running
 
 DAY = 86_400
+INDEXED = "followers WHERE name = 'texts' AND position = "
+FOUND = "SELECT rowid FROM texts WHERE texts MATCH 'see' ORDER BY rowid"
 
 
 async def until_counted(it: Running, table: str, number: int) -> None:
@@ -26,12 +28,16 @@ async def test_what_is_old_is_purged_at_the_next_start_and_a_repeat_of_it_is_one
     async with running(tmp_path, clock, **kept) as it:
         source = await it.source()
         await it.vendor(source["url"], MessageSid="SM1")
+        await until_counted(it, INDEXED + "1", 1)
+        assert await it.fetch(FOUND) == [(1,)]
         clock.advance(5 * DAY)
         await it.vendor(source["url"], MessageSid="SM2")
         assert await it.fetch("SELECT count(*) FROM events") == [(2,)]
     async with running(tmp_path, clock, **kept) as it:
         for table in ("events", "receipts", "messages"):
             await until_counted(it, table, 1)
+        await until_counted(it, INDEXED + "2", 1)
+        assert await it.fetch(FOUND) == [(2,)]
         await it.vendor(source["url"], MessageSid="SM1")
         assert await it.fetch("SELECT count(*) FROM events") == [(1,)]
         assert await it.fetch("SELECT outcome FROM receipts ORDER BY id") == [("stored",), ("duplicate",)]
