@@ -17,6 +17,9 @@ DEV := .venv/.installed-dev
 # What must be covered to the last branch: everything that is pure.
 PURE := receiver/sms/*,receiver/vendors/*,receiver/formats/*,receiver/delivery/retry.py,receiver/delivery/signing.py,receiver/delivery/outcome.py,receiver/delivery/headers.py,receiver/delivery/health.py,receiver/delivery/pacing.py
 
+# Tests side by side: as many as there are processors, or `make test WORKERS=0` for one after the other.
+WORKERS ?= logical
+
 help:
 	@echo 'make demo      see it work: every vendor once, on a throw-away database (ONCE=1: then stop)'
 	@echo 'make serve     run the receiver here'
@@ -39,7 +42,7 @@ test: $(DEV)
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
-	@$(BIN)/pytest --cov --cov-report=term
+	@$(BIN)/pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term
 	@echo 'The pure packages, to the last branch:'
 	@$(BIN)/coverage report --include='$(PURE)' --fail-under=100
 

@@ -27,25 +27,33 @@ from receiver.delivery.handshake import Consent, NoConsent, ask_consent
 from receiver.delivery.lanes import Lanes, Pace
 from receiver.delivery.recover import Jobs
 from receiver.egress import Guard, Transport, destination
+from receiver.intake.apply import Reparse
+from receiver.intake.asking import Asking
+from receiver.intake.assemble import Assembler
 from receiver.intake.http import RawHeaders, Receive, Send, Whole
+from receiver.intake.poll import MAX_ANSWER, Poller, send
 from receiver.intake.receive import Intake
+from receiver.intake.reconcile import Reconciler
 from receiver.observe import Counters, Health, log
 from receiver.settings import Settings
 from receiver.sms.consent import Change
 from receiver.sms.timestamps import SECOND
 from receiver.storage import events, keys, search, sources
+from receiver.storage.amend import Amender
+from receiver.storage.answered import Answered, recording_answers
 from receiver.storage.batch import Batch, Operation
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import Broken, CannotStart, StorageError, Unavailable
 from receiver.storage.deliveries import Attempt
 from receiver.storage.eraser import Eraser
-from receiver.storage.erasing import places
 from receiver.storage.ids import Ids
 from receiver.storage.indexer import Indexer
 from receiver.storage.keys import Key
 from receiver.storage.live import Live
 from receiver.storage.migrate import migrate, pending
+from receiver.storage.owing import Outgoing, no_room
 from receiver.storage.ownership import Ownership
+from receiver.storage.places import places
 from receiver.storage.purge import purges_of
 from receiver.storage.purger import Purger
 from receiver.storage.record import Consented, Recorded, Recorder, Recording
@@ -57,6 +65,8 @@ from receiver.throttle import Throttle
 from receiver.vendors.contract import Answer
 
 DRAIN_SECONDS = 20.0
+ASKING_CONNECTIONS = 16
+"""At once to all vendors that are asked."""
 
 Scope = MutableMapping[str, Any]
 
@@ -81,10 +91,15 @@ class App:
     Called, it serves vendors and the API to the world; `owner` is the same for the owner's socket, without a key.
     """
 
-    def __init__(self, settings: Settings, world: World, transport: httpx2.AsyncBaseTransport) -> None:
+    def __init__(
+        self, settings: Settings, world: World, transport: httpx2.AsyncBaseTransport,
+        asking: httpx2.AsyncBaseTransport | None = None,
+    ) -> None:  # fmt: skip
         self.settings = settings
         self.world = world
         self.transport = transport
+        self.asking = asking or transport
+        """The way to vendors that are asked: their answers are longer than those of subscribers."""
         self.counters = Counters()
         self.health = Health()
         self.ids = Ids(world.clock, world.entropy)
@@ -135,6 +150,8 @@ class App:
             database = await SqliteDatabase.open(settings.database_path, apart=lock.descriptor if apart else None)
             stack.push_async_callback(database.close)
             stack.push_async_callback(self.transport.aclose)
+            if self.asking is not self.transport:
+                stack.push_async_callback(self.asking.aclose)
             with _making_ready(settings.database_path):
                 await migrate(database, self.world.clock)
                 self._build(database)
@@ -176,7 +193,7 @@ class App:
         )
         user_agent = f"receiver/{__version__}"
         lanes = Lanes(self.catalog, pace, user_agent=user_agent, origin=self.origin, monotonic=world.monotonic)
-        recorder = Recorder(self.catalog, self.ids, world.clock, lanes.room)
+        recorder = Recorder(self.catalog, self.ids, world.clock, lanes.room, self._parts_came)
         self.dispatcher = Dispatcher(
             catalog=self.catalog,
             lanes=lanes,
@@ -189,12 +206,25 @@ class App:
             count=self.counters.increment,
             tell=recorder.tell,
         )
-        self._recording: Operation[Recording, Recorded] = Operation(recorder.record, self._recorded, _held)
-        self._consenting: Operation[Sequence[Change], Consented] = Operation(recorder.change_consents, self._recorded)
-        self.jobs = Jobs(
-            batch=self.batch, catalog=self.catalog, ids=self.ids, clock=world.clock, wake_lane=self.dispatcher.wake
+        self.assembler = Assembler(
+            batch=self.batch,
+            amender=Amender(self.catalog, self.ids, lanes.room),
+            clock=world.clock,
+            hand_over=self._hand_over,
         )
+        self._recording: Operation[Recording, Recorded] = Operation(recorder.record, self._recorded, _held)
+        self._importing: Operation[Recording, Recorded] = Operation(recorder.record_once, self._recorded, _held)
+        self._consenting: Operation[Sequence[Change], Consented] = Operation(recorder.change_consents, self._recorded)
         self.indexer = Indexer(database, self.batch)
+        self.jobs = Jobs(
+            batch=self.batch,
+            catalog=self.catalog,
+            ids=self.ids,
+            clock=world.clock,
+            wake_lane=self.dispatcher.wake,
+            others={"reparse": self._reparse().step},
+            stepped=self.indexer.wake,
+        )
         retention = Retention(events=_micros(settings.retention_events), receipts=_micros(settings.retention_receipts))
         self.purger = Purger(
             database=database,
@@ -225,7 +255,37 @@ class App:
             prefix=tuple(step.encode() for step in urlsplit(settings.public_url).path.split("/") if step),
             max_body_bytes=settings.max_body_bytes,
         )
+        self._ask(recorder)
         self._api = create_api(self._context())
+
+    def _reparse(self) -> Reparse:
+        return Reparse(
+            catalog=self.catalog,
+            amender=Amender(self.catalog, self.ids, no_room),
+            ids=self.ids,
+            public_url=self.settings.public_url,
+            held=self._parts_came,
+        )
+
+    def _ask(self, recorder: Recorder) -> None:
+        """What asks vendors, instead of waiting to be called."""
+        recording: Operation[Answered, Recorded | None] = Operation(
+            recording_answers(recorder.record), self._answered, lambda answered: _held(answered.recording)
+        )
+        asking = Asking(
+            intake=self._intake,
+            database=self.database,
+            send=partial(send, self.asking),
+            record=partial(self.batch.submit, recording),
+            write=self.batch.write,
+            new_id=self.ids.new,
+            clock=self.world.clock,
+            monotonic=self.world.monotonic,
+            chance=self.world.chance,
+            sleep=asyncio.sleep,
+        )
+        self.poller = Poller(self.catalog, asking)
+        self.reconciler = Reconciler(self.catalog, asking)
 
     def _context(self) -> Context:
         settings = self.settings
@@ -244,15 +304,20 @@ class App:
             wake=self.dispatcher.wake,
             ask_consent=self._ask_consent,
             jobs_woken=self._wake_jobs,
+            ask_woken=self.poller.wake,
             reread=self._read_again,
             live=self.live,
+            record_once=partial(self.batch.submit, self._importing),
             consent=self._consent,
             causes=self.health.causes,
             failed=self.throttle.failed,
         )
 
     def _recorded(self, committed: Sequence[Recorded] | Sequence[Consented]) -> None:
-        self.dispatcher.hand_over([item.outgoing for item in committed])
+        self._hand_over([item.outgoing for item in committed])
+
+    def _hand_over(self, committed: Sequence[Outgoing]) -> None:
+        self.dispatcher.hand_over(committed)
         self.indexer.wake()
 
     async def _consent(self, wish: Sequence[Change]) -> int:
@@ -261,6 +326,12 @@ class App:
     def _wake_jobs(self) -> None:
         self.jobs.wake()
         self.eraser.wake()
+
+    def _answered(self, committed: Sequence[Recorded | None]) -> None:
+        self._recorded([item for item in committed if item is not None])
+
+    def _parts_came(self) -> None:
+        self.assembler.wake()
 
     async def _ping(self, subscription: Subscription) -> Attempt:
         return await self.dispatcher.ping(subscription, self.ids.new("evt"))
@@ -286,18 +357,25 @@ class App:
     async def _running(self, *, dispatch: bool) -> AsyncIterator[None]:
         self._minor: set[asyncio.Task[None]] = set()
         running = [asyncio.create_task(self._commit())]
+        asking: list[asyncio.Task[None]] = []
         if dispatch:
-            works = (self._send(), self.jobs.run(), self._index(), self.purger.run(), self.eraser.run())
+            works = (
+                self._send(), self.jobs.run(), self.assembler.run(), self._index(), self.purger.run(),
+                self.eraser.run(),
+            )  # fmt: skip
             running += [asyncio.create_task(work) for work in works]
+            asking = [asyncio.create_task(self.poller.run()), asyncio.create_task(self.reconciler.run())]
         watching = asyncio.create_task(watch(self.batch, self.health, self.limits, self._give_up))
         try:
             yield
         finally:
             self.live.close()
+            await _cancelled(asking)
             self.indexer.stop()
             self.purger.stop()
             self.eraser.stop()
             await self.jobs.stop()
+            await self.assembler.stop()
             await self.dispatcher.stop(DRAIN_SECONDS)
             self.batch.close()
             await asyncio.gather(*running, return_exceptions=True)
@@ -391,6 +469,12 @@ def _making_ready(database: Path) -> Iterator[None]:
         raise CannotStart(f"{database}: cannot be made ready ({error})") from error
 
 
+async def _cancelled(tasks: Sequence[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
 def _held(recording: Recording) -> int:
     """Bytes that a request holds while it waits for its commit."""
     return len(recording.receipt.headers) + len(recording.receipt.body)
@@ -400,7 +484,9 @@ def create_app(
     settings: Settings, *, world: World | None = None, transport: httpx2.AsyncBaseTransport | None = None
 ) -> App:
     """The receiver; `transport` stands in for the network in tests."""
-    return App(settings, world or World(), transport or _transport(settings))
+    if transport is not None:
+        return App(settings, world or World(), transport)
+    return App(settings, world or World(), _transport(settings), _asking(settings))
 
 
 def _transport(settings: Settings) -> Transport:
@@ -409,6 +495,16 @@ def _transport(settings: Settings) -> Transport:
         deadline=None,  # `post` has one
         connections=_attempts_at_most(settings),
         connections_per_host=_attempts_at_most(settings),  # many subscriptions may lie at one; lanes have limits
+    )
+
+
+def _asking(settings: Settings) -> Transport:
+    return Transport(
+        Guard(settings.egress_allow),
+        deadline=None,  # `send` has one
+        connections=ASKING_CONNECTIONS,
+        connections_per_host=ASKING_CONNECTIONS,
+        answer_bytes=MAX_ANSWER + 1,
     )
 
 

@@ -16,7 +16,8 @@ from receiver.throttle import network_of
 MOST = 4096
 """Connections at once where descriptors allow it: about 40 MB when all of them are idle."""
 SPARE = 128
-"""Descriptors for all but connections: the database and its readers, logs, name look-ups, the owner's socket."""
+"""Descriptors for all but connections: the database and its readers, logs, name look-ups, the owner's socket, vendors
+that are asked."""
 _LEAST = 16
 _SHARE = 16
 """What is let go at once, as a fraction of the bound: finding out whom costs a look at all."""

@@ -26,7 +26,7 @@ from receiver.cli.aim import aimed, can_sign
 from receiver.cli.inshort import Event, gist, way
 from receiver.delivery.signing import parse_secret
 from receiver.fixtures import Fixture, load_all
-from receiver.server import address, listening, tcp, unix
+from receiver.server import address, listening, owners, tcp
 from receiver.settings import Settings
 from receiver.vendors import VENDORS
 
@@ -68,6 +68,7 @@ class Awaited:
     """What must arrive, and what did: events as their lines."""
 
     def __init__(self, expected: Sequence[Fixture], say: Say) -> None:
+        self.cases = expected
         self._missing = Counter(line(event) for fixture in expected for event in fixture.expected.events)
         self._say = say
         self._forged = 0
@@ -151,27 +152,37 @@ async def demonstrate(
     with TemporaryDirectory(prefix="receiver-demo-") as folder:
         world = tcp("127.0.0.1", 0)
         app = create_app(_settings(Path(folder), world), transport=transport)
-        owner = unix(Path(f"{app.settings.database_path}.sock"))
         shown = cases()
         awaited = Awaited(shown, say)
         say(f"receiver {__version__} on a throw-away database, {address(world)}; what a subscriber hears:\n")
-        async with (
-            subscriber(awaited.hear) as hook,
-            app.lifespan(),
-            listening(app, world, owner),
-            _client(app) as client,
-        ):
-            urls = await _set_up(client, hook, shown)
-            await _post(client, shown, urls, say)
-            with suppress(TimeoutError):
-                async with asyncio.timeout(patience):
-                    await awaited.complete.wait()
-            problems = list(awaited.problems())
-            say("\n" + ("\n".join(problems) or f"All {sum(len(it.expected.events) for it in shown)} events arrived."))
-            if not once:
-                say(_what_next(app, urls))
-                await _stopped()
-            return 1 if problems else 0
+        with owners(Path(f"{app.settings.database_path}.sock")) as owner:
+            return await _shown(app, world, owner, awaited, patience, say, once=once)
+
+
+async def _shown(
+    app: App, world: socket.socket, owner: socket.socket | None, awaited: Awaited, patience: float, say: Say, *,
+    once: bool,
+) -> int:  # fmt: skip
+    async with (
+        subscriber(awaited.hear) as hook,
+        app.lifespan(),
+        listening(app, world, owner),
+        _client(app) as client,
+    ):
+        urls = await _set_up(client, hook, awaited.cases)
+        await _post(client, awaited.cases, urls, say)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience):
+                await awaited.complete.wait()
+        problems = list(awaited.problems())
+        say(
+            "\n"
+            + ("\n".join(problems) or f"All {sum(len(it.expected.events) for it in awaited.cases)} events arrived.")
+        )
+        if not once:
+            say(_what_next(app, urls))
+            await _stopped()
+        return 1 if problems else 0
 
 
 def _settings(folder: Path, world: socket.socket) -> Settings:

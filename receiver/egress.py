@@ -162,12 +162,13 @@ class Answers(ResponseHandler):
 
     aiohttp parses everything that a read brings before anybody looks: a stream of short interim answers would stop
     the event loop for seconds. So a read is parsed in pieces; after MAX_INTERIM answers to one request the connection
-    fails, after MAX_READ bytes it is read no further and the attempt meets its deadline.
+    fails, after `max_read` bytes it is read no further and the attempt meets its deadline.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, kept: Kept) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, kept: Kept, max_read: int) -> None:
         super().__init__(loop)
         self._kept = kept
+        self._max_read = max_read
         self._answers = 0
         self._taken = 0
 
@@ -201,7 +202,7 @@ class Answers(ResponseHandler):
             self._in_pieces(data)
 
     def _in_pieces(self, data: bytes) -> None:
-        if self._taken > MAX_READ and self.transport is not None and not self.transport.is_closing():
+        if self._taken > self._max_read and self.transport is not None and not self.transport.is_closing():
             self.transport.pause_reading()
             self.force_close()  # that is, no other request comes here
         for start in range(0, len(data) or 1, PIECE):
@@ -220,13 +221,13 @@ class Answers(ResponseHandler):
 class Connector(aiohttp.TCPConnector):
     """Makes connections that are `Answers`; aiohttp has no public way to say so."""
 
-    def __init__(self, kept: Kept, **options: Any) -> None:
+    def __init__(self, kept: Kept, max_read: int = MAX_READ, **options: Any) -> None:
         super().__init__(**options)
-        self._factory = partial(_answers, asyncio.get_running_loop(), kept)
+        self._factory = partial(_answers, asyncio.get_running_loop(), kept, max_read)
 
 
-def _answers(loop: asyncio.AbstractEventLoop, kept: Kept) -> ResponseHandler:
-    return Answers(loop, kept)
+def _answers(loop: asyncio.AbstractEventLoop, kept: Kept, max_read: int) -> ResponseHandler:
+    return Answers(loop, kept, max_read)
 
 
 class Transport(httpx2.AsyncBaseTransport):
@@ -234,7 +235,7 @@ class Transport(httpx2.AsyncBaseTransport):
 
     Raises httpx2's transport errors, or their subclasses above; no message holds the URL. `deadline` spans the whole
     attempt, in seconds like all times here; None where the caller has one, for a second timer is no small part of an
-    attempt. The session is made on first use, inside the running loop.
+    attempt. Of an answer `answer_bytes` are read. The session is made on first use, inside the running loop.
     """
 
     def __init__(
@@ -249,6 +250,7 @@ class Transport(httpx2.AsyncBaseTransport):
         dns_ttl: int = 10,
         connections: int = 256,
         connections_per_host: int = 64,
+        answer_bytes: int = ANSWER_BYTES,
     ) -> None:
         self._guard = guard
         self._resolve = resolve or ask_system
@@ -259,6 +261,7 @@ class Transport(httpx2.AsyncBaseTransport):
         self._dns_ttl = dns_ttl
         self._connections = connections
         self._connections_per_host = connections_per_host
+        self._answer_bytes = answer_bytes
         self._session: aiohttp.ClientSession | None = None
         self._names: Names | None = None
 
@@ -274,7 +277,7 @@ class Transport(httpx2.AsyncBaseTransport):
                     headers=[(name.decode("ascii"), value.decode("utf-8")) for name, value in request.headers.raw],
                     allow_redirects=False,
                 )
-                start = await _read_start(answer)
+                start = await _read_start(answer, self._answer_bytes)
         except (aiohttp.ClientError, OSError, ValueError, RuntimeError) as error:
             raise self._translated(error) from None
         return httpx2.Response(answer.status, headers=answer.raw_headers, stream=httpx2.ByteStream(start))
@@ -289,6 +292,7 @@ class Transport(httpx2.AsyncBaseTransport):
         self._names = Names(self._guard, LookUps(self._resolve, deadline=self._dns_timeout))
         connector = Connector(
             Kept(most=max(1, self._connections // 2)),
+            max_read=MAX_READ - ANSWER_BYTES + self._answer_bytes,
             resolver=self._names,
             socket_factory=self._socket,
             ttl_dns_cache=self._dns_ttl,
@@ -359,15 +363,15 @@ def _not_http(error: aiohttp.ClientResponseError | aiohttp.ClientPayloadError) -
     return f"not valid HTTP: {what.partition(':')[0]}"
 
 
-async def _read_start(answer: aiohttp.ClientResponse) -> bytes:
-    """At most ANSWER_BYTES of the body; an answer that is longer takes its connection with it."""
+async def _read_start(answer: aiohttp.ClientResponse, most: int) -> bytes:
+    """At most so many bytes of the body; an answer that is longer takes its connection with it."""
     start = bytearray()
     try:
-        while len(start) < ANSWER_BYTES and (chunk := await answer.content.readany()):
+        while len(start) < most and (chunk := await answer.content.readany()):
             start += chunk
     finally:
         answer.close()
-    return bytes(start[:ANSWER_BYTES])
+    return bytes(start[:most])
 
 
 @lru_cache(maxsize=1024)

@@ -69,7 +69,7 @@ async def serve(app: App, started: Callable[[str, Path], None]) -> int:
     ending = asyncio.create_task(_end_anyway(app))
     try:
         async with app.lifespan(apart=True):
-            with tcp(app.settings.host, app.settings.port) as world, _owners(path) as owner:
+            with tcp(app.settings.host, app.settings.port) as world, owners(path) as owner:
                 connections = Connections(places(app.attempts_at_most), app.counters.increment)
                 async with listening(app, world, owner, connections=connections) as listens:
                     _on_signals(listens)
@@ -202,7 +202,7 @@ def address(listener: socket.socket) -> str:
 
 
 @contextmanager
-def _owners(path: Path) -> Iterator[socket.socket | None]:
+def owners(path: Path) -> Iterator[socket.socket | None]:
     """The owner's socket, gone in the end; None, with a warning, when the path is longer than a socket's can be."""
     if len(os.fsencode(path)) > _SOCKET_PATH_BYTES:
         log("owner_socket.path_too_long", level="warning", path=str(path), most_bytes=_SOCKET_PATH_BYTES)

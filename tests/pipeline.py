@@ -12,15 +12,18 @@ from typing import Any
 import orjson
 
 from receiver.fixtures import Fixture
+from receiver.intake.assemble import Assembler
 from receiver.intake.receive import Intake
 from receiver.sms.compose import Origin
 from receiver.sms.timestamps import from_text
 from receiver.storage import receipts
+from receiver.storage.amend import Amender
 from receiver.storage.batch import Batch, Operation
 from receiver.storage.catalog import Catalog, Door
 from receiver.storage.database import Database
 from receiver.storage.ids import Ids
 from receiver.storage.migrate import migrate
+from receiver.storage.owing import Outgoing
 from receiver.storage.receipts import Receipt
 from receiver.storage.record import Recorded, Recorder, Recording
 from receiver.storage.sqlite import SqliteDatabase
@@ -59,6 +62,8 @@ class Pipeline:
     ids: Ids
     now: int
     recorded: list[Recorded]
+    assembler: Assembler
+    handed: list[Outgoing]
     counts: Counter[str] = field(default_factory=Counter)
     refusals: list[tuple[str, str]] = field(default_factory=list)
 
@@ -123,6 +128,18 @@ class Pipeline:
         """One object as JSON to the generic source."""
         return await self.send("POST", f"/in/generic/{TOKEN}", headers=JSON, body=orjson.dumps(fields))
 
+    async def assemble(self) -> list[dict[str, Any]]:
+        """Joins the long messages that are due; the events that this made."""
+        ((before,),) = await self.fetch("SELECT coalesce(max(seq), 0) FROM events")
+        while (await self.assembler.step()).more:
+            pass
+        return await self.events(before)
+
+    async def events(self, behind: int = 0) -> list[dict[str, Any]]:
+        """The log."""
+        rows = await self.fetch("SELECT body FROM events WHERE seq > ? ORDER BY seq", behind)
+        return [dict(orjson.loads(row[0])) for row in rows]
+
     async def event(self, event_id: str) -> dict[str, Any]:
         ((body,),) = await self.fetch("SELECT body FROM events WHERE id = ?", event_id)
         return dict(orjson.loads(body))
@@ -150,6 +167,7 @@ class OneDoor:
             default_region=source.options.default_region,
             dedup_seconds=source.options.dedup_seconds,
             reference_days=source.options.reference_days,
+            assemble_after=source.options.assemble_after,
         )
         self._door = Door(TOKEN, source, vendor, origin)
 
@@ -268,5 +286,10 @@ def _built(database: Database, batch: Batch, room: Callable[[str], int], doors: 
         max_body_bytes=1024 * 1024,
     )
     intake = replace(intake, **given)
-    made = Pipeline(database, batch, intake, intake.doors, catalog, ids, START, recorded)  # type: ignore[arg-type]
+    handed: list[Outgoing] = []
+    assembler = Assembler(
+        batch=batch, amender=Amender(catalog, ids, any_room), clock=clock, hand_over=handed.extend, pause=0.01
+    )
+    doors = intake.doors
+    made = Pipeline(database, batch, intake, doors, catalog, ids, START, recorded, assembler, handed)
     return made

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import httpx2
 import pytest
@@ -120,8 +121,15 @@ def test_it_is_1_and_names_what_is_missing_when_nothing_arrives():
 
 
 @pytest.fixture
-def running(tmp_path: Path) -> Iterator["tuple[subprocess.Popen[str], str]"]:
-    """The demo as a process that goes on serving, and all that it printed until then."""
+def running() -> Iterator["tuple[subprocess.Popen[str], str, Path]"]:
+    """The demo as a process that goes on serving, all that it printed until then, and where it puts its files: nearer
+    than `tmp_path`, for the owner's socket.
+    """
+    with TemporaryDirectory() as short:
+        yield from _running(Path(short))
+
+
+def _running(tmp_path: Path) -> Iterator["tuple[subprocess.Popen[str], str, Path]"]:
     process = subprocess.Popen(
         [sys.executable, "-m", "receiver", "demo"], cwd=tmp_path, env=environment(TMPDIR=str(tmp_path)),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -132,14 +140,14 @@ def running(tmp_path: Path) -> Iterator["tuple[subprocess.Popen[str], str]"]:
         read = process.stdout.readline()
         assert read, process.communicate()[1]
         printed += read
-    yield process, printed
+    yield process, printed, tmp_path
     if process.poll() is None:
         process.kill()
     process.communicate()
 
 
-def test_what_it_offers_to_try_works_and_ctrl_c_removes_everything(running, tmp_path: Path):
-    process, printed = running
+def test_what_it_offers_to_try_works_and_ctrl_c_removes_everything(running):
+    process, printed, folder = running
     tried = [text.strip() for text in printed.splitlines() if text.startswith("  ") and "signature" not in text]
     assert len(tried) == 5
     for command in tried:
@@ -150,7 +158,17 @@ def test_what_it_offers_to_try_works_and_ctrl_c_removes_everything(running, tmp_
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=20)
     assert (process.returncode, errors) == (0, "")
-    assert list(tmp_path.iterdir()) == []
+    assert list(folder.iterdir()) == []
+
+
+def test_it_runs_where_a_path_is_too_long_for_the_owners_socket(tmp_path: Path):
+    folder = tmp_path / ("long" * 20)
+    folder.mkdir()
+    done = subprocess.run(
+        [sys.executable, "-m", "receiver", "demo", "--once"], check=False, capture_output=True, text=True, timeout=50,
+        env=environment(TMPDIR=str(folder)),
+    )  # fmt: skip
+    assert (done.returncode, "events arrived" in done.stdout) == (0, True), done.stderr
 
 
 def works(command: str) -> bool:

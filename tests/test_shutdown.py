@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httpx2
 import pytest
@@ -137,6 +137,22 @@ async def test_open_streams_do_not_hold_up_the_end_and_are_told(tmp_path: Path) 
             assert (await reader.read()).endswith(b"go on from the last id\n\n\r\n0\r\n\r\n")
             writer.close()
         assert "WARNING" not in await it.log()
+
+
+async def test_a_stream_that_nobody_reads_does_not_keep_the_process_from_ending(tmp_path: Path) -> None:
+    async with process(tmp_path) as it:
+        reader, writer = await asyncio.open_connection("127.0.0.1", it.port)
+        writer.write(raw("GET", "/v1/events/stream", f"Authorization: Bearer {KEY}"))
+        assert b"text/event-stream" in await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 10)
+        cast("asyncio.Transport", writer.transport).pause_reading()
+        async with httpx2.AsyncClient(base_url=it.url) as client:
+            for number in range(250):
+                large = b'{"text": "%d%b"}' % (number, b"x" * 31_000)
+                assert (await client.post(it.path, content=large)).status_code == 200
+        it.signal(signal.SIGTERM)
+        assert await it.code(12) == 0
+        assert len(it.stored()) == 250
+        writer.transport.abort()
 
 
 async def test_sigint_ends_with_0_too(tmp_path: Path) -> None:

@@ -8,17 +8,20 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from receiver.api import (
+    asked,
     batches,
     consumers,
     deliveries,
     events,
     export,
     health,
+    imports,
     jobs,
     keys,
     messages,
     opt_outs,
     receipts,
+    reparse,
     sources,
     stream,
     subjects,
@@ -33,6 +36,8 @@ from receiver.api.problem import Problem
 OPERATIONS: Operations = (
     *vendors.OPERATIONS,
     *sources.OPERATIONS,
+    *asked.OPERATIONS,
+    *imports.OPERATIONS,
     *subscriptions.OPERATIONS,
     *jobs.OPERATIONS,  # before the events: none of those is called `replay`
     *stream.OPERATIONS,  # nor `stream`
@@ -43,6 +48,7 @@ OPERATIONS: Operations = (
     *batches.OPERATIONS,
     *opt_outs.OPERATIONS,
     *deliveries.OPERATIONS,
+    *reparse.OPERATIONS,  # before the receipts: none of those is called `reparse`
     *receipts.OPERATIONS,
     *subjects.OPERATIONS,
     *keys.OPERATIONS,

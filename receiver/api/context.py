@@ -14,6 +14,7 @@ from receiver.storage.database import Database, Transaction
 from receiver.storage.deliveries import Attempt
 from receiver.storage.ids import Ids
 from receiver.storage.live import Live
+from receiver.storage.record import Recorded, Recording
 from receiver.storage.subscriptions import Subscription
 from receiver.throttle import unlimited
 from receiver.vendors import VENDORS
@@ -34,7 +35,9 @@ class Context:
     live        who reads along the log, and is woken by commits
     jobs_woken  told of a job that was just asked for
     reread      has the catalog read again in a while
+    record_once commits what may have been recorded before, such as a row of a file
     causes      why this process is not ready; empty when it is
+    ask_woken   told of a source whose vendor is to be asked for something more
     consent     changes the opt-out list as one wish, and says how many of its lines are others now
     failed      told of a peer without a valid key; for how many seconds it is told no more than 429, 0 for none
     under_way   calls with an Idempotency-Key that are being carried out, by a hash of it
@@ -56,7 +59,9 @@ class Context:
     causes: Callable[[], Sequence[str]]
     ask_consent: Callable[[Subscription], Awaitable[Consent | NoConsent]]
     jobs_woken: Callable[[], None]
+    record_once: Callable[[Recording], Awaitable[Recorded]]
     consent: Callable[[Sequence[Change]], Awaitable[int]]
+    ask_woken: Callable[[str], None] = lambda _source_id: None
     reread: Callable[[], None] = lambda: None
     failed: Callable[[str], float] = unlimited
     live: Live = field(default_factory=Live)

@@ -1,6 +1,6 @@
 """Jobs: deliveries recovered and events replayed, however many, as long work that is watched and can be canceled.
 
-Erasures are jobs too, asked for in `subjects`.
+Erasures, asked for in `subjects`, and requests that are read again, in `reparse`, are jobs too.
 """
 
 from collections.abc import Awaitable, Callable
@@ -33,11 +33,13 @@ _NAMED = "only these; each must be active, and gets what matches it. Left out: e
 
 class Job(BaseModel):
     id: str = Field(examples=["job_01k5z2v0c3x9q8w7e6r5t4y3u2"])
-    kind: str = Field(examples=["recover", "replay", "start", "erase"])
+    kind: str = Field(examples=["recover", "replay", "start", "reparse", "erase"])
     state: str = Field(examples=["running", "done", "canceled", "failed"])
-    done: int = Field(description="rows that were looked at: events, deliveries, or anything")
+    done: int = Field(description="rows that were looked at: events, deliveries, receipts, or anything")
     total: int = Field(description="rows to look at, as far as it was known when the job was asked for")
-    released: int = Field(description="deliveries made or opened again; of an erasure the rows that it changed")
+    released: int = Field(
+        description="deliveries made or opened again; of a reparse the events made, of an erasure the rows changed"
+    )
     error: str | None = Field(description="why it was canceled or failed, where that was not asked for")
     subscription_id: str | None = Field(description="null when it is for several")
     created_at: Time
@@ -144,7 +146,7 @@ async def recover(context: Context, call: Call[Nothing, Recovery]) -> Answer:
         _check_able(await subscriptions.get(transaction, call.id), in_log=request.through_log)
         await jobs.insert(transaction, planned)
 
-    return await _asked(context, planned, change)
+    return await asked(context, planned, change)
 
 
 async def replay_one(context: Context, call: Call[Nothing, Replay]) -> Answer:
@@ -224,10 +226,10 @@ async def _replayed(context: Context, request: Request, span: windows.Span) -> A
             _check_able(subscription, in_log=True)
         await jobs.insert(transaction, planned)
 
-    return await _asked(context, planned, change)
+    return await asked(context, planned, change)
 
 
-async def _asked(context: Context, job: jobs.Job, change: Callable[[Transaction], Awaitable[None]]) -> Answer:
+async def asked(context: Context, job: jobs.Job, change: Callable[[Transaction], Awaitable[None]]) -> Answer:
     await context.write(change, lambda _: context.jobs_woken())
     location = f"{context.public_url}/v1/jobs/{job.id}"
     return Answer(status=202, body=JobAnswer(job=_shown(job)), headers={"location": location})

@@ -14,6 +14,7 @@ from receiver.api.inputs import Address, Input, Nothing, Number, Paged, Upload, 
 from receiver.api.operation import CSV, Answer, Call, Operation, Operations
 from receiver.api.problem import Problem, invalid
 from receiver.api.shapes import Page, Time, time
+from receiver.formats.spreadsheet import line
 from receiver.sms import opt_out_csv
 from receiver.sms.consent import Change, Scope, person, sender_of
 from receiver.sms.opt_out_csv import Line, Mistake
@@ -160,8 +161,8 @@ async def import_list(context: Context, call: Call[ImportQuery, Upload]) -> Answ
     taking = _Import(context, call.query)
     if call.query.source is not None and await taking.source(call.query.source) is None:
         raise invalid("/source", "names no source")
-    for line in opt_out_csv.read(call.body.content):
-        await taking.take(line)
+    for found in opt_out_csv.read(call.body.content):
+        await taking.take(found)
     await taking.commit()
     answer = Imported(lines=taking.lines, changed=taking.changed, refused=taking.refused, errors=taking.errors)
     return Answer(body=answer)
@@ -222,13 +223,13 @@ class _Import:
 
 
 async def _exported(context: Context, query: ListQuery) -> AsyncGenerator[bytes]:
-    yield opt_out_csv.write([opt_out_csv.COLUMNS]).encode()
+    yield line(opt_out_csv.COLUMNS).encode()
     before: str | None = None
     while True:
         async with context.database.reading() as reader:
             seen = await _look(reader, query, before, 500)
         if seen.rows:
-            yield opt_out_csv.write([_cells(row) for row in seen.rows]).encode()
+            yield "".join([line(_cells(row)) for row in seen.rows]).encode()
         before = seen.rows[-1].event_id if len(seen.rows) == 500 else seen.upto
         if before is None:
             return
@@ -289,10 +290,10 @@ def _shown(row: opt_outs.OptOut) -> OptOut:
     )
 
 
-def _cells(row: opt_outs.OptOut) -> list[str]:
+def _cells(row: opt_outs.OptOut) -> list[object]:
     """In the order of the heading."""
-    opted_out = "true" if row.opted_out else "false"
-    return [row.number, opted_out, row.scope, row.sender, row.source_id, row.via, time(row.changed_at), row.event_id]
+    changed_at = time(row.changed_at)
+    return [row.number, row.opted_out, row.scope, row.sender, row.source_id, row.via, changed_at, row.event_id]
 
 
 OPERATIONS: Operations = (

@@ -9,7 +9,8 @@ from receiver.api.inputs import Input, Text, escaped, input_errors
 from receiver.api.masks import NOTHING_TO_KEEP, dumped, kept, kept_deep, revealed
 from receiver.api.problem import InputError, Problem
 from receiver.api.shapes import MASK
-from receiver.vendors.contract import Vendor
+from receiver.vendors.contract import Source, Vendor
+from receiver.vendors.polling import problems
 
 MAX_VALUES = 10
 
@@ -59,9 +60,24 @@ def checked(
     errors: list[InputError] = []
     kept_credentials = _credentials(vendor, credentials, old_credentials or {}, errors)
     kept_options = _options(vendor, options, old_options or {}, errors)
+    errors = errors or _contradictions(vendor, kept_credentials, kept_options)
     if errors:
         raise Problem("invalid_input", errors=errors)
     return kept_credentials, kept_options
+
+
+def _contradictions(
+    vendor: Vendor, credentials: Mapping[str, Sequence[str]], options: Mapping[str, Any]
+) -> list[InputError]:
+    """What each for itself is right, and together is not."""
+    source = Source(
+        id="",
+        vendor=vendor.name,
+        name="",
+        credentials={name: tuple(values) for name, values in credentials.items()},
+        options=vendor.options.model_validate(options),
+    )
+    return [InputError(pointer=pointer, detail=detail) for pointer, detail in problems(vendor, source)]
 
 
 def _credentials(

@@ -1,13 +1,14 @@
 """Sources: one configured account of a vendor, with the URL that the vendor calls."""
 
 from base64 import urlsafe_b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel, Field
 
 from receiver.api import masks, source_body
+from receiver.api.asked import PollState, states
 from receiver.api.context import Context
 from receiver.api.cursor import position_of, turn
 from receiver.api.inputs import Nothing, Paged
@@ -20,6 +21,7 @@ from receiver.storage.database import Transaction
 from receiver.storage.sources import SourceRow
 from receiver.vendors.contract import Source as ConfiguredSource
 from receiver.vendors.contract import Vendor
+from receiver.vendors.polling import asked
 
 MAX_SOURCES = 10_000
 
@@ -40,6 +42,7 @@ class Source(BaseModel):
     last_seen_at: Time | None
     last_error: str | None = Field(description="of the last request that was refused or not understood")
     last_error_at: Time | None
+    poll: PollState | None = Field(description="how asking the vendor goes; null where it was not asked so far")
     warnings: list[str]
 
 
@@ -78,27 +81,29 @@ async def listed(context: Context, call: Call[Paged, Nothing]) -> Answer:
     before = position_of(call.query, _LIST, "src")
     async with context.database.reading() as reader:
         found = await sources.page(reader, before=before, limit=call.query.limit + 1)
+        polls = await states(reader, found)
     page = turn(call.query, _LIST, found, lambda row: row.id)
-    data = [shown(context, row) for row in page.rows]
+    data = [shown(context, row, polls.get(row.id)) for row in page.rows]
     return Answer(body=SourcePage(data=data, next=page.next, last=page.last), next=page.next)
 
 
 async def get(context: Context, call: Call[Nothing, Nothing]) -> Answer:
     async with context.database.reading() as reader:
         row = await sources.get(reader, call.id)
+        polls = await states(reader, [row] if row else [])
     if row is None:
         raise Problem("not_found")
-    return Answer(body=shown(context, row))
+    return Answer(body=shown(context, row, polls.get(row.id)))
 
 
 async def patch(context: Context, call: Call[Nothing, SourceChange]) -> Answer:
-    async def change(transaction: Transaction) -> SourceRow:
+    async def change(transaction: Transaction) -> _Changed:
         row = await _existing(transaction, call.id)
         changed = _changed(context, row, call.body)
         await sources.save(transaction, changed)
-        return changed
+        return await _with_state(transaction, changed)
 
-    return Answer(body=shown(context, await context.reconfigure(change)))
+    return Answer(body=shown(context, *await context.reconfigure(change)))
 
 
 async def remove(context: Context, call: Call[Nothing, Nothing]) -> Answer:
@@ -117,12 +122,19 @@ async def rotate_token(context: Context, call: Call[Nothing, Nothing]) -> Answer
     """The old URL answers 404 from now on."""
     token, now = _token(context), context.clock()
 
-    async def change(transaction: Transaction) -> SourceRow:
+    async def change(transaction: Transaction) -> _Changed:
         row = replace(await _existing(transaction, call.id), token=token, updated_at=now)
         await sources.save(transaction, row)
-        return row
+        return await _with_state(transaction, row)
 
-    return Answer(body=shown(context, await context.reconfigure(change)))
+    return Answer(body=shown(context, *await context.reconfigure(change)))
+
+
+_Changed = tuple[SourceRow, PollState | None]
+
+
+async def _with_state(transaction: Transaction, row: SourceRow) -> _Changed:
+    return row, (await states(transaction, [row])).get(row.id)
 
 
 async def _existing(transaction: Transaction, source_id: str) -> SourceRow:
@@ -152,7 +164,7 @@ def _token(context: Context) -> str:
     return urlsafe_b64encode(context.entropy(_TOKEN_BYTES)).decode("ascii")
 
 
-def shown(context: Context, row: SourceRow) -> Source:
+def shown(context: Context, row: SourceRow, poll: PollState | None = None) -> Source:
     """A source as the API shows it, secrets masked; its URL is what whoever sets the vendor up needs."""
     vendor = context.vendors.get(row.vendor)
     source = row.readable(vendor) if vendor else None
@@ -162,7 +174,7 @@ def shown(context: Context, row: SourceRow) -> Source:
         vendor=row.vendor,
         name=row.name,
         url=url,
-        setup=dict(vendor.setup(url, source.options)) if vendor and source else {},
+        setup={**vendor.setup(url, source.options), **_asks(vendor, source)} if vendor and source else {},
         credentials={
             name: MASK if len(values) == 1 else [MASK] * len(values) for name, values in row.credentials.items()
         },
@@ -172,8 +184,19 @@ def shown(context: Context, row: SourceRow) -> Source:
         last_seen_at=time_or_none(row.last_seen_at),
         last_error=row.last_error,
         last_error_at=time_or_none(row.last_error_at),
+        poll=poll,
         warnings=list(_warnings(context, vendor, source)),
     )
+
+
+def _asks(vendor: Vendor, source: ConfiguredSource) -> Mapping[str, str]:
+    """Of a source whose vendor is asked: where, for what, and what to do there before."""
+    found = asked(vendor, source)
+    if found is None:
+        return {}
+    poll, options = found
+    wanted = f"every {options.every} s for {', '.join(options.names)}" if options.names else "for single messages"
+    return {"asks": f"{options.base_url or poll.base_url} {wanted}", "to_ask": poll.help}
 
 
 def _warnings(context: Context, vendor: Vendor | None, source: ConfiguredSource | None) -> Iterator[str]:
@@ -185,7 +208,7 @@ def _warnings(context: Context, vendor: Vendor | None, source: ConfiguredSource 
         return
     if vendor.signs_url and context.public_url_is_default:
         yield f"{vendor.title} signs the URL that it calls; set RECEIVER_PUBLIC_URL, or its requests may be refused."
-    if not source.credentials and source.options.basic is None and not source.options.allow:
+    if not vendor.proves(source):
         yield "Only the secret in the URL proves where a request comes from; set credentials, options.basic or allow."
 
 

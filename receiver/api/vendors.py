@@ -16,6 +16,14 @@ class CredentialShape(BaseModel):
     required: bool
 
 
+class PollShape(BaseModel):
+    base_url: str = Field(description="where its API lies")
+    help: str = Field(description="what to do at the vendor's before it can be asked")
+    per_minute: int = Field(description="questions that it takes a minute")
+    feeds: dict[str, str] = Field(description="what it can be asked for, by name")
+    lookup: bool = Field(description="whether it can be asked for one outbound message")
+
+
 class VendorManifest(BaseModel):
     name: str = Field(examples=["twilio"])
     title: str
@@ -26,6 +34,7 @@ class VendorManifest(BaseModel):
     capabilities: list[str] = Field(examples=[["inbound", "reports"]])
     credentials: dict[str, CredentialShape]
     options: dict[str, Any] = Field(description="JSON Schema of a source's `options`")
+    poll: PollShape | None = Field(description="how it can be asked, by `options.poll`; null: it calls, or not at all")
     provenance: str = Field(examples=["documented", "captured", "assumed"])
     assumed: str = Field(description="what of this adapter no source of the vendor confirms")
 
@@ -48,8 +57,23 @@ def manifest(vendor: Vendor) -> VendorManifest:
             for name, credential in vendor.credentials.items()
         },
         options=_schema(vendor.options),
+        poll=_poll(vendor),
         provenance=vendor.provenance,
         assumed=vendor.assumed,
+    )
+
+
+def _poll(vendor: Vendor) -> PollShape | None:
+    poll = vendor.poll
+    if poll is None:
+        return None
+    feeds = {name: feed.title for name, feed in poll.feeds.items()}
+    return PollShape(
+        base_url=poll.base_url,
+        help=poll.help,
+        per_minute=poll.per_minute,
+        feeds=feeds,
+        lookup=poll.lookup is not None,
     )
 
 

@@ -11,6 +11,7 @@ import click
 
 from receiver import __version__
 from receiver.cli.backup import backup, restore
+from receiver.cli.bring_in import bring_in
 from receiver.cli.check import check
 from receiver.cli.consumers import consumer
 from receiver.cli.deliveries import deliveries
@@ -22,6 +23,7 @@ from receiver.cli.keys import keys
 from receiver.cli.local import demo, migrate, serve, settings
 from receiver.cli.messages import messages
 from receiver.cli.optouts import optouts
+from receiver.cli.reparse import reparse
 from receiver.cli.sources import source
 from receiver.cli.subscriptions import subscription
 from receiver.cli.tail import listen
@@ -44,6 +46,8 @@ COMMANDS = (
     deliveries,
     optouts,
     replay,
+    reparse,
+    bring_in,
     jobs,
     trigger,
     keys,

@@ -5,7 +5,7 @@ Only looks: it reads beside a running owner, and never takes the lock.
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -22,14 +22,17 @@ from receiver.cli.reach import listens, owners_socket
 from receiver.egress import BadDestination, Guard, check_url
 from receiver.observe import escape
 from receiver.settings import BadSettings, Settings, load
-from receiver.storage import sources, subscriptions
+from receiver.sms.timestamps import to_text
+from receiver.storage import polls, sources, subscriptions
 from receiver.storage.database import CannotStart, Reader, StorageError
 from receiver.storage.migrate import pending, published
 from receiver.storage.ownership import is_owned
+from receiver.storage.polls import PollRow
 from receiver.storage.sources import SourceRow
 from receiver.storage.sqlite import SqliteDatabase
 from receiver.storage.subscriptions import Subscription
 from receiver.vendors import VENDORS
+from receiver.vendors.polling import LOOKUP, poll_options, problems
 
 Level = Literal["ok", "warning", "error"]
 
@@ -135,8 +138,9 @@ async def _contents(reader: Reader, settings: Settings) -> AsyncIterator[Finding
         return
     yield await _integrity(reader, path)
     rows = await sources.active(reader)
+    asked = await polls.of_sources(reader, [row.id for row in rows])
     for finding in (
-        *(finding for row in rows for finding in source_findings(row, settings)),
+        *(finding for row in rows for finding in source_findings(row, settings, asked.get(row.id, ()))),
         *subscription_findings(await subscriptions.active(reader), Guard(settings.egress_allow)),
     ):
         yield finding
@@ -155,17 +159,17 @@ async def _integrity(reader: Reader, path: Path) -> Finding:
     return Finding("ok", "database", f"{path}: the schema is up to date, the file is sound")
 
 
-def source_findings(row: SourceRow, settings: Settings) -> Iterator[Finding]:
+def source_findings(row: SourceRow, settings: Settings, feeds: Sequence[PollRow] = ()) -> Iterator[Finding]:
     """What is wrong with one source, or that nothing is."""
     about = f"source {row.id}"
-    problems = list(_source_problems(row, settings))
-    for level, text in problems:
+    found = list(_source_problems(row, settings, feeds))
+    for level, text in found:
         yield Finding(level, about, f"{row.name}: {text}")
-    if not problems:
+    if not found:
         yield Finding("ok", about, f"{row.name} ({row.vendor})")
 
 
-def _source_problems(row: SourceRow, settings: Settings) -> Iterator[tuple[Level, str]]:
+def _source_problems(row: SourceRow, settings: Settings, feeds: Sequence[PollRow]) -> Iterator[tuple[Level, str]]:
     vendor = VENDORS.get(row.vendor)
     if vendor is None:
         yield "error", f"this version does not know the vendor {row.vendor}; its requests are answered 503"
@@ -174,12 +178,19 @@ def _source_problems(row: SourceRow, settings: Settings) -> Iterator[tuple[Level
         if credential.required and not row.credentials.get(name):
             yield "error", f"the credential {name} is missing: {credential.help}"
     try:
-        options = row.source(vendor).options
+        source = row.source(vendor)
     except ValidationError as error:
         named = sorted({".".join(map(str, item["loc"])) for item in error.errors(include_input=False)})
         yield "error", f"options that this version does not take, so that requests are answered 503: {', '.join(named)}"
         return
-    if not row.credentials and options.basic is None and not options.allow:
+    for pointer, reason in problems(vendor, source):
+        yield "error", f"{pointer.strip('/').replace('/', '.')} {reason}"
+    options = poll_options(source)
+    for feed in feeds:
+        if feed.error is not None and options is not None and feed.feed in (*options.names, LOOKUP):
+            since = "" if feed.answered_at is None else f", for the last time answered {to_text(feed.answered_at)}"
+            yield "error", f"asking for {feed.feed} failed {feed.failures} times{since}: {feed.error}"
+    if not vendor.proves(source):
         yield "warning", "only the secret in its URL proves a request; set credentials, options.basic or options.allow"
     if vendor.signs_url and settings.public_url_is_default:
         yield "warning", f"{vendor.title} signs the URL that it calls: set RECEIVER_PUBLIC_URL"

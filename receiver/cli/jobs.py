@@ -37,7 +37,7 @@ def in_time(command: Callable[P, None]) -> Callable[P, None]:
 
 @click.group()
 def jobs() -> None:
-    """Jobs: recoveries, replays, and subscriptions that start back in the log."""
+    """Jobs: recoveries, replays, requests read again, and subscriptions that start back in the log."""
 
 
 @jobs.command("list")
@@ -152,7 +152,7 @@ def _begun(job: Document) -> str:
 
 
 def _progress(job: Document) -> str:
-    became = "erased" if job["kind"] == "erase" else "to be sent"
+    became = {"erase": "erased", "reparse": "events made"}.get(job["kind"], "to be sent")
     return f"{job['done']} looked at, {job['released']} {became}"
 
 

@@ -5,6 +5,7 @@ import sys
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from receiver.cli.inshort import gist
 from receiver.cli.options import as_json, paged, query_of, reaching
 from receiver.cli.output import Document, indented, show_json, show_page, table
 from receiver.cli.reach import Query, Reach
+from receiver.formats import spreadsheet
 from receiver.sms import opt_out_csv
 from receiver.sms.opt_out_csv import Line, Mistake
 
@@ -135,10 +137,9 @@ def _long(parts: Sequence[object]) -> bool:
 
 def _imported(reach: Reach, part: Sequence[Line], query: Query) -> Mapping[str, Any]:
     """Line by line as the list had them; what is wrong with one is told by its place there."""
-    rows = [
-        [it.number, "true" if it.opted_out else "false", it.scope, it.sender, it.source_id] for it in part
-    ]  # fmt: skip
-    answer = reach.upload(f"{PATH}/import", opt_out_csv.write([_COLUMNS, *rows]).encode(), "text/csv", query)
+    rows = [[it.number, it.opted_out, it.scope, it.sender, it.source_id] for it in part]
+    content = "".join(map(spreadsheet.line, [_COLUMNS, *rows])).encode()
+    answer = reach.upload(f"{PATH}/import", content, "text/csv", query)
     errors = [(part[error["line"] - 2].place, error["detail"]) for error in answer["errors"]]
     errors += [(0, "is wrong too")] * (answer["refused"] - len(errors))
     return {"changed": answer["changed"], "errors": errors}
@@ -186,11 +187,11 @@ def _small_enough(content: bytes) -> bytes:
 def export(reach: Reach, /, file: Path, **given: object) -> None:
     """Write the list as CSV to FILE, or to stdout for -."""
     pages = _pages(reach, query_of(given))
-    first = next(pages)
+    first = next(pages)  # what is wrong is told before the file is made
     with click.open_file(str(file), "w", encoding="utf-8") as out:
-        out.write(opt_out_csv.write([opt_out_csv.COLUMNS, *map(_cells, first)]))
-        for page in pages:
-            out.write(opt_out_csv.write(map(_cells, page)))
+        out.write(spreadsheet.line(opt_out_csv.COLUMNS))
+        for page in chain([first], pages):
+            out.writelines([spreadsheet.line([item[name] for name in opt_out_csv.COLUMNS]) for item in page])
 
 
 def _pages(reach: Reach, query: Query) -> Iterator[Sequence[Document]]:
@@ -201,10 +202,6 @@ def _pages(reach: Reach, query: Query) -> Iterator[Sequence[Document]]:
         if page["next"] is None:
             return
         after = [("after", page["next"])]
-
-
-def _cells(item: Document) -> Sequence[str | None]:
-    return [str(item[name]).lower() if name == "opted_out" else item[name] for name in opt_out_csv.COLUMNS]
 
 
 def _path(number: str) -> str:

@@ -72,6 +72,20 @@ def rotate(reach: Reach, identifier: str, *, as_json: bool) -> None:
 
 @source.command()
 @identified
+@click.argument("vendor_message_ids", nargs=-1, required=True, metavar="VENDOR_MESSAGE_ID...")
+@as_json
+@reaching
+def ask(reach: Reach, identifier: str, vendor_message_ids: Sequence[str], *, as_json: bool) -> None:
+    """Have the vendor asked for the state of outbound messages until it is final."""
+    answer = reach.change("POST", f"{PATH}/{identifier}/ask", {"vendor_message_ids": list(vendor_message_ids)})
+    if as_json:
+        show_json(answer)
+        return
+    click.echo(f"Final reports that are waited for: {answer['waiting']}.")
+
+
+@source.command()
+@identified
 @reaching
 def remove(reach: Reach, identifier: str) -> None:
     """Remove a source; its URL answers 404 from now on, its events stay."""
@@ -83,9 +97,17 @@ def _row(item: Document) -> Sequence[object]:
     return item["id"], item["vendor"], item["last_seen_at"], item["last_error"], item["name"]
 
 
+def _by_feed(poll: Document | None) -> Document | None:
+    """What is asked for, each by its name."""
+    if poll is None:
+        return None
+    return {**{feed["feed"]: {**feed, "feed": None} for feed in poll["feeds"]}, "waiting": poll["waiting"]}
+
+
 def _show(item: Any, *, as_json: bool) -> None:
     if as_json:
         show_json(item)
         return
-    click.echo(record(flat({name: value for name, value in item.items() if name != "warnings"})))
+    shown = {name: value for name, value in item.items() if name != "warnings"}
+    click.echo(record(flat(shown | {"poll": _by_feed(item["poll"])})))
     warn(item["warnings"])

@@ -1,20 +1,25 @@
-"""Does what was asked for as jobs: deliveries sent again, events replayed, a new subscription led through the log.
+"""Does what was asked for as jobs: deliveries sent again, events replayed, a new subscription led through the log,
+and what `others` are handed in for.
 
 Each step is one item of a batch, so everything else goes in between; jobs take turns. What a step releases is sent by
 the dispatcher like any other delivery.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
+from types import MappingProxyType
 
-from receiver.delivery.steps import WINDOW, Step, take_step
+from receiver.delivery.steps import WINDOW, take_step
 from receiver.observe import log
 from receiver.storage import jobs
 from receiver.storage.batch import Batch
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import Broken, Transaction, Unavailable
 from receiver.storage.ids import Ids
+from receiver.storage.jobs import Job, Kind, Step
+
+TakeStep = Callable[[Transaction, Job, int], Awaitable[Step]]
 
 
 class Jobs:
@@ -23,11 +28,14 @@ class Jobs:
     wake_lane   told of each subscription that has deliveries due in store
     window      how much one step looks at
     pause       seconds to wait when the database does not answer
+    others      the steps of other kinds of jobs
+    stepped     told of each step that was committed
     """
 
     def __init__(
         self, *, batch: Batch, catalog: Catalog, ids: Ids, clock: Callable[[], int], wake_lane: Callable[[str], None],
         window: int = WINDOW, pause: float = 1.0,
+        others: Mapping[Kind, TakeStep] = MappingProxyType({}), stepped: Callable[[], None] = lambda: None,
     ) -> None:  # fmt: skip
         self._batch = batch
         self._catalog = catalog
@@ -36,6 +44,8 @@ class Jobs:
         self._wake_lane = wake_lane
         self._window = window
         self._pause = pause
+        self._others = others
+        self._stepped = stepped
         self._last = ""
         self._woken = asyncio.Event()
         self._stopping = asyncio.Event()
@@ -74,7 +84,7 @@ class Jobs:
             if job is None:
                 return None
             picked[0] = self._last = job.id
-            return await take_step(transaction, job, self._catalog, self._ids.new, self._clock(), self._window)
+            return await self._take(transaction, job, self._clock())
 
         def follow(step: Step | None) -> None:
             """Whoever waits for the step may have been told long ago that the database does not answer."""
@@ -94,8 +104,17 @@ class Jobs:
             return step is not None
         return True
 
+    async def _take(self, transaction: Transaction, job: Job, now: int) -> Step:
+        other = self._others.get(job.kind)
+        if other is None:
+            return await take_step(transaction, job, self._catalog, self._ids.new, now, self._window)
+        step = await other(transaction, job, now)
+        await jobs.put_down(transaction, job, step, now)
+        return step
+
     def _follow(self, job_id: str, step: Step) -> None:
         """After COMMIT."""
+        self._stepped()
         for subscription_id in step.touched:
             self._wake_lane(subscription_id)
         if step.state != "running":

@@ -5,7 +5,6 @@ A delivery that is there is opened again, one that is missing is made; how far t
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Final, Literal
 
@@ -15,7 +14,7 @@ from receiver.sms.matching import Matcher, compile_matcher
 from receiver.storage import deliveries, jobs, messages, windows
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import Transaction
-from receiver.storage.jobs import Job, JobState, Request
+from receiver.storage.jobs import Job, Request, Step
 from receiver.storage.subscriptions import Subscription
 from receiver.storage.windows import Event, Pair, Standing
 
@@ -29,18 +28,6 @@ NewId = Callable[[str], str]
 
 _WISHED: Final = {"dead": "failed", "forbidden": "failed", "held": "held"}
 _AGAIN: Final = frozenset({"succeeded", "retrying"})
-
-
-@dataclass(slots=True, kw_only=True)
-class Step:
-    """How far a step went, what came of it, and the subscriptions that have something due now."""
-
-    position: str
-    done: int = 0
-    released: int = 0
-    touched: set[str] = field(default_factory=set)
-    state: JobState = "running"
-    error: str | None = None
 
 
 class _Known:
@@ -94,11 +81,7 @@ async def take_step(
         step = await _through_deliveries(transaction, job, now, window)
     else:
         step = await _through_log(transaction, job, _receivers(job, catalog), new_id, now, window)
-    await jobs.advance(
-        transaction, job, position=step.position, done=step.done, released=step.released, now=now
-    )  # fmt: skip
-    if step.state != "running":
-        await jobs.finish(transaction, job, step.state, now, step.error)
+    await jobs.put_down(transaction, job, step, now)
     return step
 
 

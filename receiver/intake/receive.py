@@ -27,16 +27,16 @@ from receiver.intake.http import (
     respond,
 )
 from receiver.intake.slices import Slices
+from receiver.intake.understand import understand, vendor_request
 from receiver.observe import log
-from receiver.sms.compose import Entry, compose, quarantine
-from receiver.sms.drafts import Ignored, Item, Unreadable
-from receiver.sms.limits import MAX_WORDS, clean_text, cleaned
+from receiver.sms.compose import Entry, quarantine
+from receiver.sms.drafts import Item
 from receiver.storage.catalog import Door
 from receiver.storage.database import StorageError
 from receiver.storage.receipts import Outcome, Receipt
 from receiver.storage.record import Recorded, Recording
 from receiver.throttle import unlimited
-from receiver.vendors.contract import EMPTY_200, Answer, BadPayload, BadSignature, VendorRequest
+from receiver.vendors.contract import EMPTY_200, Answer, BadSignature, VendorRequest
 
 BODY_SECONDS = 10.0
 _RETRY_AFTER = ((b"retry-after", b"5"),)
@@ -159,10 +159,10 @@ class Intake:
         error = kept.exception()
         try:
             if error is None:
-                self._told(door, recording)
+                self.told(door, recording)
                 answered(answer, ())
             elif first and isinstance(error, Exception) and not isinstance(error, StorageError):
-                self._without_events(recording, error)
+                self.without_events(recording, error)
                 again = partial(self._kept, door, recording, answer, answered, peer, first=False)
                 self._keep(door, recording, again)
             else:
@@ -197,21 +197,6 @@ class Intake:
             raise Refusal(404, "unknown address")
         return door
 
-    def _request(self, whole: Whole) -> VendorRequest:
-        path, query = whole.path, whole.query
-        target = path[path.rfind(b"/in/") :]
-        if query:
-            target = b"%b?%b" % (target, query)
-        return VendorRequest(
-            method=whole.method,
-            url=self.public_url + target.decode("latin-1"),
-            query=query,
-            headers=whole.headers,
-            body=whole.body,
-            peer=whole.peer,
-            received_at=self.clock(),
-        )
-
     def _verify(self, door: Door, request: VendorRequest) -> None:
         try:
             check_basic(request, door.source)
@@ -237,13 +222,13 @@ class Intake:
 
     def _read(self, door: Door, whole: Whole) -> tuple[Answer, Recording]:
         """What is to be recorded of a request, and what to answer when it is on disk. Raises Refusal."""
-        request = self._request(whole)
+        request = vendor_request(whole, self.public_url, self.clock())
         self._verify(door, request)
         receipt_id = self.new_id("rcp")
         answer = self._handshake(door, request)
         if answer is not None:
             return answer, _recording(door, whole.path, request, receipt_id, (), "handshake")
-        items, recording = self._understood(door, whole.path, request, receipt_id)
+        items, recording = recording_of(door, whole.path, request, receipt_id)
         return _success(door, request, items), recording
 
     def _handshake(self, door: Door, request: VendorRequest) -> Answer | None:
@@ -259,32 +244,6 @@ class Intake:
             log("adapter.failed", level="error", exc=bug, vendor=door.vendor.name)
             return None
 
-    def _understood(
-        self, door: Door, path: bytes, request: VendorRequest, receipt_id: str
-    ) -> tuple[Sequence[Item], Recording]:
-        """What the adapter made of the request, ready to record; what it could not read is quarantine."""
-        error: str | None = None
-        items: Sequence[Item] = ()
-        entries: list[Entry] = []
-        try:
-            items = door.vendor.parse(request, door.source)
-            entries = _composed(items, door, request, receipt_id)
-            if len(entries) < len(items):
-                error = "; ".join(item.error for item in items if isinstance(item, Unreadable)) or None
-        except BadPayload as bad:
-            error = str(bad)
-        except Exception as bug:  # noqa: BLE001 — a bug of one adapter must not lose what its vendor sent
-            log("adapter.failed", level="error", exc=bug, vendor=door.vendor.name, receipt_id=receipt_id)
-            error = "the adapter failed on this request; see the log by the receipt's id"
-        recording = _recording(door, path, request, receipt_id, entries, "stored")
-        if error is not None:
-            _quarantined(recording, error)
-        elif not entries:
-            recording.outcome = "ignored"
-            what = next((item.what for item in items if isinstance(item, Ignored)), None)
-            recording.note = what and clean_text(what[:MAX_WORDS])
-        return items, recording
-
     async def _commit(self, door: Door, recording: Recording) -> None:
         """Raises Refusal 503 when it is not certain that the request is on disk."""
         try:
@@ -293,21 +252,34 @@ class Intake:
             except StorageError:
                 raise
             except Exception as bug:  # noqa: BLE001 — an event must not take its request with it
-                self._without_events(recording, bug)
+                self.without_events(recording, bug)
                 await self.record(recording)
         except Exception as error:  # noqa: BLE001 — whatever it is, the vendor must keep the request and try again
             raise _not_kept(door, error) from None
-        self._told(door, recording)
+        self.told(door, recording)
 
-    def _told(self, door: Door, recording: Recording) -> None:
+    def told(self, door: Door, recording: Recording) -> None:
         self.count("receipts", vendor=door.vendor.name, outcome=recording.receipt.outcome)
         log("receipt", level="debug", receipt_id=recording.receipt.id, outcome=recording.receipt.outcome)
 
-    def _without_events(self, recording: Recording, bug: Exception) -> None:
+    def without_events(self, recording: Recording, bug: Exception) -> None:
         """Where the events of a request cannot be recorded, it is kept in quarantine."""
         log("record.failed", level="error", exc=bug, receipt_id=recording.receipt.id)
         recording.entries = ()
         _quarantined(recording, "the event could not be recorded; see the log by the receipt's id")
+
+
+def recording_of(
+    door: Door, path: bytes, request: VendorRequest, receipt_id: str
+) -> tuple[Sequence[Item], Recording]:  # fmt: skip
+    """What the adapter made of the request, ready to record; what it could not read is quarantine."""
+    understood = understand(door, request, receipt_id)
+    recording = _recording(door, path, request, receipt_id, understood.entries, "stored")
+    if understood.error is not None:
+        _quarantined(recording, understood.error)
+    elif not understood.entries:
+        recording.outcome, recording.note = "ignored", understood.ignored
+    return understood.items, recording
 
 
 def _not_kept(door: Door, error: BaseException) -> Refusal:
@@ -346,19 +318,6 @@ def _success(door: Door, request: VendorRequest, items: Sequence[Item]) -> Answe
     except Exception as bug:  # noqa: BLE001 — an answer that cannot be made must not lose what it answers
         log("adapter.failed", level="error", exc=bug, vendor=door.vendor.name)
         return EMPTY_200
-
-
-def _composed(items: Sequence[Item], door: Door, request: VendorRequest, receipt_id: str) -> list[Entry]:
-    dirty = _may_hold_nul(request.body) or _may_hold_nul(request.query)
-    return [
-        compose(cleaned(item) if dirty else item, door.origin, request.received_at, receipt_id)
-        for item in items
-        if not isinstance(item, (Ignored, Unreadable))
-    ]
-
-
-def _may_hold_nul(data: bytes) -> bool:
-    return bool(data) and (b"\x00" in data or b"%00" in data or b"\\u0000" in data)
 
 
 def _peer(scope: Scope) -> str:

@@ -4,13 +4,25 @@ What the log adds in its transaction: ids, and a report's effect on the state of
 Pure, and on the hot path: plain dicts in the order of `events.py`; a test holds both equal over every fixture.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from receiver.sms import identity
 from receiver.sms.address import address
-from receiver.sms.drafts import Binary, ConsentChanged, Draft, Media, Network, Party, Price, Received, Reported
+from receiver.sms.consents import Consent, Reach, follow_up, named
+from receiver.sms.drafts import (
+    Binary,
+    ConsentChanged,
+    Draft,
+    InboundPart,
+    Media,
+    Network,
+    Party,
+    Price,
+    Received,
+    Reported,
+)
 from receiver.sms.identity import Origin
 from receiver.sms.limits import MAX_WORDS, bounded, clean_text, cut, encoded
 from receiver.sms.optout import first_word, intent_of
@@ -26,16 +38,15 @@ _LATEST = 10**_SEQUENCE_DIGITS
 MAX_PARTS = 255  # 3GPP TS 23.040 section 9.2.3.24.1: the total is one octet
 
 
-@dataclass(slots=True, kw_only=True)
-class Consent:
-    """A change of the opt-out list that an event brings; `data` is the follow-up `contact.*` event's."""
+class Held(NamedTuple):
+    """Where a part belongs and how many seconds it waits for the others; `group` names the long message."""
 
-    opted_out: bool
-    number: str
-    sender: str
+    group: str
+    number: int
+    total: int
+    seconds: int
     scope: str
-    via: str
-    data: dict[str, Any]
+    scope_id: str | None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -45,6 +56,7 @@ class Entry:
     identity      the string that makes a repeat a repeat; of a report only the part behind its message's id
     expires_at    when the identity may be used anew, None for never (unix microseconds)
     message       the string that names the message, None where an inbound event is its own message
+    held          set where this is a part of a long message, to be joined with the others before it is an event
     content       hash of sender, text and media: the same identity with another hash is a conflict
     """
 
@@ -59,6 +71,7 @@ class Entry:
     evidence: Evidence | None = None
     consent: Consent | None = None
     conversation: str | None = None
+    held: Held | None = None
 
 
 def compose(draft: Draft, origin: Origin, received_at: int, receipt_id: str) -> Entry:
@@ -99,13 +112,13 @@ def finish_report(entry: Entry, before: State | None) -> State:
     return after
 
 
-def encode(event_id: str, entry: Entry) -> bytes:
-    """The event's JSON, as it is stored and delivered; at most 64 KiB."""
+def encode(event_id: str, entry: Entry, supersedes: str | None = None) -> bytes:
+    """The event's JSON, as it is stored and delivered; at most 64 KiB. `supersedes` is the event that it corrects."""
     event: dict[str, Any] = {
         "id": event_id,
         "type": entry.type,
         "timestamp": to_text(entry.timestamp),
-        "supersedes": None,
+        "supersedes": supersedes,
         "data": entry.data,
     }
     return encoded(event)
@@ -123,7 +136,7 @@ def _received(draft: Received, origin: Origin, received_at: int, receipt_id: str
         flags.append(WEAK_IDENTITY)
     sent_at = trusted(draft.sent_at, received_at)
     encoding, segments = _encoding(draft, text)
-    intent = draft.intent or intent_of(text)
+    intent = draft.intent or (intent_of(text) if draft.part is None else None)
     data = {
         "message_id": "",
         "vendor": origin.vendor,
@@ -160,10 +173,12 @@ def _received(draft: Received, origin: Origin, received_at: int, receipt_id: str
         content=None if known.weak else content,
         conversation=identity.conversation(sender, receiver),
     )
-    if intent in ("opt_out", "opt_in"):
+    if draft.part is not None:
+        entry.held = _held(draft, draft.part, origin)
+    if entry.held is None and intent in ("opt_out", "opt_in"):
         via = "vendor" if draft.intent else "keyword"
-        reach = _Reach(draft.scope, draft.scope_id, sender, receiver)
-        entry.consent = _follow_up(entry, reach, via, opted_out=intent == "opt_out")
+        reach = Reach(draft.scope, draft.scope_id, sender, receiver)
+        entry.consent = follow_up(entry.data, reach, via, opted_out=intent == "opt_out")
     return entry
 
 
@@ -217,8 +232,8 @@ def _reported(draft: Reported, origin: Origin, received_at: int, receipt_id: str
         conversation=identity.conversation(sender, receiver),
     )
     if draft.opted_out:
-        reach = _Reach(draft.opted_out, draft.scope_id, receiver, sender)
-        entry.consent = _follow_up(entry, reach, "report", opted_out=True)
+        reach = Reach(draft.opted_out, draft.scope_id, receiver, sender)
+        entry.consent = follow_up(entry.data, reach, "report", opted_out=True)
     return entry
 
 
@@ -249,7 +264,7 @@ def _evidence(draft: Reported) -> Evidence:
 
 def _consent_changed(draft: ConsentChanged, origin: Origin, received_at: int, receipt_id: str) -> Entry:
     number, sender = address(draft.number, origin.default_region), address(draft.sender, origin.default_region)
-    reach = _Reach(draft.scope, draft.scope_id, number, sender)
+    reach = Reach(draft.scope, draft.scope_id, number, sender)
     occurred_at = trusted(draft.occurred_at, received_at)
     flags = list(draft.flags)
     data = {
@@ -267,8 +282,8 @@ def _consent_changed(draft: ConsentChanged, origin: Origin, received_at: int, re
         "flags": flags,
         "extra": bounded(draft.extra, flags),
     }
-    named = (_address(number), _address(sender), reach.known, draft.scope_id or "")
-    known = identity.of_consent(draft, origin, named, received_at)
+    reaching = (named(number), named(sender), reach.known, draft.scope_id or "")
+    known = identity.of_consent(draft, origin, reaching, received_at)
     return Entry(
         type="contact.opted_out" if draft.opted_out else "contact.opted_in",
         timestamp=occurred_at or received_at,
@@ -279,49 +294,6 @@ def _consent_changed(draft: ConsentChanged, origin: Origin, received_at: int, re
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Reach:
-    """Whom a change of the opt-out list is about and how far it goes: `scope_id` names a group."""
-
-    scope: str
-    scope_id: str | None
-    number: dict[str, Any] | None
-    sender: dict[str, Any] | None
-
-    @property
-    def known(self) -> str:
-        """The scope, unless it means a sender that nobody named."""
-        return "unknown" if self.scope == "sender" and self.sender is None else self.scope
-
-    def consent(self, via: str, data: dict[str, Any], *, opted_out: bool) -> Consent | None:
-        """The line of the list; None where it is not known who changed their mind."""
-        if self.number is None:
-            return None
-        scope = self.known
-        named = {"sender": _address(self.sender), "group": identity.short(self.scope_id or "")}.get(scope, "")
-        return Consent(opted_out=opted_out, number=_address(self.number), sender=named, scope=scope, via=via, data=data)
-
-
-def _follow_up(entry: Entry, reach: _Reach, via: str, *, opted_out: bool) -> Consent | None:
-    source = entry.data
-    data = {
-        "number": reach.number,
-        "sender": reach.sender,
-        "scope": reach.known,
-        "channel": source["channel"],
-        "vendor": source["vendor"],
-        "source_id": source["source_id"],
-        "receipt_id": source["receipt_id"],
-        "message_id": "",
-        "via": via,
-        "keyword": source.get("keyword"),
-        "received_at": source["received_at"],
-        "flags": [],
-        "extra": source["extra"] if reach.known == "group" else {},
-    }
-    return reach.consent(via, data, opted_out=opted_out)
-
-
 def follow_up_entry(entry: Entry, message_id: str) -> Entry:
     """The `contact.*` event that an event with a consent brings; it has no identity of its own."""
     consent = entry.consent
@@ -329,10 +301,6 @@ def follow_up_entry(entry: Entry, message_id: str) -> Entry:
     consent.data["message_id"] = message_id
     kind = "contact.opted_out" if consent.opted_out else "contact.opted_in"
     return Entry(type=kind, timestamp=entry.timestamp, data=consent.data, identity="", conversation=entry.conversation)
-
-
-def _address(found: Mapping[str, Any] | None) -> str:
-    return identity.short(found["address"]) if found else ""
 
 
 def _encoding(draft: Received, text: str | None) -> tuple[str | None, int | None]:
@@ -372,6 +340,14 @@ def _network(network: Network | None) -> dict[str, Any] | None:
     if network is None:
         return None
     return {"mcc": network.mcc, "mnc": network.mnc, "name": network.name, "country": network.country}
+
+
+def _held(draft: Received, part: InboundPart, origin: Origin) -> Held | None:
+    """None where parts are told of as they come, or where this one has no place among others."""
+    if not origin.assemble_after or not 1 <= part.number <= part.total or not 1 < part.total <= MAX_PARTS:
+        return None
+    group = identity.of_long_message(draft, origin)
+    return Held(group, part.number, part.total, origin.assemble_after, draft.scope, draft.scope_id)
 
 
 def _incomplete(draft: Received) -> dict[str, Any] | None:

@@ -51,6 +51,7 @@ FLAG_MEANINGS: Mapping[str, str] = {
     "time_guessed": "the vendor's time was ambiguous and read in the likelier way",
     "truncated": "a text, or `extra`, was cut; the receipt holds all",
     "reply_matched": "the message that it answers was found by us, not named by the vendor",
+    "no_final_report": "closed by us: the vendor's final report did not come in the time that the source gives it",
     "erased": "a person's data was erased from it",
 }
 TYPE_MEANINGS: Mapping[str, str] = {

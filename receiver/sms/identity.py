@@ -28,6 +28,7 @@ class Origin:
     default_region: str | None = None
     dedup_seconds: int = 60
     reference_days: int = 7
+    assemble_after: int = 60
 
 
 class Identity(NamedTuple):
@@ -50,18 +51,27 @@ def of_received(draft: Received, origin: Origin, content: str, received_at: int,
     switched off `receipt_id` makes every message its own.
     """
     vendor_id = meaningful(draft.vendor_message_id)
+    part = f"{draft.part.reference}/{draft.part.number}" if draft.part else ""
     if vendor_id is not None:
         shared = canonical(draft.to, origin.default_region) if draft.shared_id else ""
-        part = f"{draft.part.reference}/{draft.part.number}" if draft.part else ""
         return Identity(_joined("i", origin.source_id, vendor_id, shared, part))
     receiver = canonical(draft.to, origin.default_region)
+    place = (part,) if part else ()
     if draft.sent_at:
-        return Identity(_joined("h", origin.source_id, content, receiver, str(draft.sent_at)), weak=True)
+        return Identity(_joined("h", origin.source_id, content, receiver, str(draft.sent_at), *place), weak=True)
     expires_at = received_at + origin.dedup_seconds * SECOND
-    key = _joined("h", origin.source_id, content, receiver, "")
+    key = _joined("h", origin.source_id, content, receiver, "", *place)
     if origin.dedup_seconds == 0:
         key = _joined("u", origin.source_id, receipt_id, key)
     return Identity(key, expires_at, weak=True)
+
+
+def of_long_message(draft: Received, origin: Origin) -> str:
+    """What the parts of one message have in common: who wrote whom, the reference, and their number; a hash."""
+    sender, receiver = canonical(draft.from_, origin.default_region), canonical(draft.to, origin.default_region)
+    reference, total = (draft.part.reference, draft.part.total) if draft.part else ("", 0)
+    common = _SEPARATOR.join((origin.source_id, draft.channel or "", sender, receiver, str(total), reference))
+    return blake2b(common.encode("utf-8", "replace"), digest_size=16).hexdigest()
 
 
 def of_report(draft: Reported) -> str:

@@ -1,12 +1,11 @@
-"""Opt-out lists as CSV: our own, other systems', and what a spreadsheet makes of them (RFC 4180, by `;` or tab too).
+"""Reads opt-out lists in CSV: our own, other systems', and what a spreadsheet made of them (by `;` or tab too).
 
-A cell that a spreadsheet would run as a formula gets an apostrophe in front, which reading takes off again:
-https://owasp.org/www-community/attacks/CSV_Injection. A plain `+447700900123` is no formula and stays as it is.
+An apostrophe in front of a cell is taken off: it is what keeps a spreadsheet from running the cell as a formula.
 """
 
 import csv
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from io import StringIO
 from typing import Final
@@ -20,8 +19,6 @@ _NUMBERS = frozenset(
 )
 _NO = frozenset({"false", "no", "0", "f", "n"})
 _YES = frozenset({"true", "yes", "1", "t", "y", ""})
-_LIKE_A_FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_PLAIN_NUMBER = re.compile(r"\+[0-9]{1,15}")
 _DIGITS = re.compile(r"[0-9]{3}")
 _SEPARATORS = ";\t,"
 
@@ -46,20 +43,6 @@ class Mistake:
     detail: str
 
 
-def write(rows: Iterable[Sequence[str | None]]) -> str:
-    """Rows of cells as CSV."""
-    text = StringIO()
-    csv.writer(text, lineterminator="\r\n").writerows([safe(cell or "") for cell in row] for row in rows)
-    return text.getvalue()
-
-
-def safe(cell: str) -> str:
-    """The cell as a spreadsheet shows it and does not run it."""
-    if cell.startswith(_LIKE_A_FORMULA) and not _PLAIN_NUMBER.fullmatch(cell):
-        return f"'{cell}"
-    return cell.replace("\x00", "\ufffd")
-
-
 def read(content: bytes) -> Iterator[Line | Mistake]:
     """Lines in their order, empty ones left out. Without a heading that names the numbers, the first column of the
     first line that has digits is theirs, and no other column means anything.
@@ -68,7 +51,7 @@ def read(content: bytes) -> Iterator[Line | Mistake]:
     columns: Mapping[str, int] | None = None
     try:
         for row in rows:
-            cells = [cell.strip().removeprefix("'") for cell in row]
+            cells = [" ".join(cell.split()).removeprefix("'") for cell in row]
             if not any(cells):
                 continue
             if columns is None:

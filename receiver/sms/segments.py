@@ -58,13 +58,36 @@ def concatenation(udh: str) -> InboundPart | None:
 
 
 def _last_place(header: bytes) -> InboundPart | None:
-    found, position = None, 1
+    elements = _elements(header)
+    if elements is None:
+        return None
+    places = (_place(element[0], element[2:]) for element in elements)
+    return next((place for place in reversed([*places]) if place), None)
+
+
+def _elements(header: bytes) -> list[bytes] | None:
+    """Each with its identifier and length; None when they do not fill the header."""
+    found, position = [], 1
     while position + 1 < len(header):
-        start = position + 2
-        position = start + header[position + 1]
-        if position <= len(header):
-            found = _place(header[start - 2], header[start:position]) or found
+        end = position + 2 + header[position + 1]
+        found.append(header[position:end])
+        position = end
     return found if position == len(header) else None
+
+
+def without_concatenation(udh: str) -> str | None:
+    """The user data header of a message that was joined: what else it says, None where that is nothing.
+
+    One that cannot be read stays as it is.
+    """
+    try:
+        elements = _elements(bytes.fromhex(udh))
+    except ValueError:
+        return udh
+    if elements is None:
+        return udh
+    rest = b"".join(item for item in elements if item[0] not in (_CONCATENATED_8_BIT, _CONCATENATED_16_BIT))
+    return f"{len(rest):02x}{rest.hex()}" if rest else None
 
 
 def _place(identifier: int, body: bytes) -> InboundPart | None:

@@ -38,6 +38,7 @@ class Catalog:
     def __init__(self) -> None:
         self._version = 0
         self._doors: Mapping[str, Door] = {}
+        self._by_source: Mapping[str, Door] = {}
         self._shut: frozenset[str] = frozenset()
         self._subscriptions: Mapping[str, Subscription] = {}
         self._by_type: Mapping[str, Sequence[tuple[Subscription, Matcher]]] = {}
@@ -46,6 +47,9 @@ class Catalog:
 
     def door(self, token: str) -> Door | None:
         return self._doors.get(token)
+
+    def door_of(self, source_id: str) -> Door | None:
+        return self._by_source.get(source_id)
 
     def shut(self, token: str) -> bool:
         """Whether it is that of a source which this version cannot read; what comes there is not refused for good."""
@@ -57,6 +61,10 @@ class Catalog:
     @property
     def subscriptions(self) -> Sequence[Subscription]:
         return tuple(self._subscriptions.values())
+
+    @property
+    def doors(self) -> Sequence[Door]:
+        return tuple(self._doors.values())
 
     @property
     def sources(self) -> Sequence[Source]:
@@ -95,6 +103,7 @@ class Catalog:
             return
         doors = {row.token: _door(row) for row in await sources.active(reader)}
         self._doors = {token: door for token, door in doors.items() if door is not None}
+        self._by_source = {door.source.id: door for door in self._doors.values()}
         self._shut = frozenset(doors.keys() - self._doors.keys())
         self._subscriptions = {item.id: item for item in await subscriptions.active(reader)}
         told = [item for item in self._subscriptions.values() if not item.catching_up]
@@ -120,5 +129,6 @@ def _door(row: sources.SourceRow) -> Door | None:
         default_region=options.default_region,
         dedup_seconds=options.dedup_seconds,
         reference_days=options.reference_days,
+        assemble_after=options.assemble_after,
     )
     return Door(row.token, source, vendor, origin)

@@ -16,6 +16,7 @@ from receiver.storage.batch import Batch, Operation
 from receiver.storage.database import Broken, Erasable, Reader, Transaction
 from receiver.storage.erasing import ALIAS, Erasure, Look, Place
 from receiver.storage.jobs import Job
+from receiver.storage.places import OF_EVENTS
 from receiver.storage.pseudonyms import secret_of
 
 WINDOW = 100
@@ -132,7 +133,7 @@ class Eraser:
         """Deliveries in memory follow twice: before, so that no answer to what was sent until then is noted after it;
         and once it is committed, for those that were taken in between.
         """
-        bodies = {row[1]: row[3] for row in step.look.rows} if place.name in ("from", "to", "events") else {}
+        bodies = {row[1]: row[3] for row in step.look.rows} if place.name in OF_EVENTS else {}
         self._revise(bodies, erasure.alias)
 
         async def apply(transaction: Transaction, _items: Sequence[None]) -> Sequence[Job]:

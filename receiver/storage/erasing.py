@@ -1,4 +1,4 @@
-"""Every place where a person's number or words are kept, and what is left there. `eraser` goes through them all.
+"""Where a person's number or words are kept, and what is left there. `places` has them all, `eraser` goes through them.
 
 A look is a bounded read, outside of any write; a person's rows are then changed in one transaction. Doing so again
 changes nothing more.
@@ -88,14 +88,8 @@ class Events:
                 LEFT JOIN messages AS m ON m.id = e.message_id ORDER BY e.seq""",
             int(position or 0), erasure.job.request.last, *values, limit,
         )  # fmt: skip
-        found = []
-        for seq, event_id, receipt_id, body, *message in rows:
-            content = body.encode()
-            if erasure.subject.is_in_event(content) or _names(erasure, *message):
-                left = orjson.dumps(erased(orjson.loads(content), erasure.subject))
-                if left != content:
-                    found.append((seq, event_id, receipt_id, left))
-        return Look(found, str(rows[-1][0]) if rows else position, len(rows), end=len(rows) < limit)
+        reached = str(rows[-1][0]) if rows else position
+        return Look(in_events(erasure, rows), reached, len(rows), end=len(rows) < limit)
 
     async def erase(self, transaction: Transaction, erasure: Erasure, rows: Sequence[Row], now: int) -> int:
         ids = [(event_id,) for _, event_id, _, _ in rows]
@@ -110,7 +104,7 @@ class Events:
                  FROM v WHERE events.id = v.id""",
         )
         receipts = {receipt_id for _, _, receipt_id, _ in rows if receipt_id is not None}
-        return len(rows) + await _empty_receipts(transaction, sorted(receipts))
+        return len(rows) + await empty_receipts(transaction, sorted(receipts))
 
     async def _empty_deliveries(
         self, transaction: Transaction, erasure: Erasure, ids: Sequence[Values], now: int
@@ -145,7 +139,7 @@ class Receipts:
         sizes = await reader.fetch(
             """SELECT id, length(target) + length(headers) + length(body) FROM receipts
                WHERE id > ? AND id < ? ORDER BY id LIMIT ?""",
-            position, _bound("rcp", erasure), limit,
+            position, bound("rcp", erasure), limit,
         )  # fmt: skip
         few = light(sizes)
         if not few:
@@ -163,7 +157,7 @@ class Receipts:
         return Look(found, few[-1][0], len(few), end=len(few) == len(sizes) < limit)
 
     async def erase(self, transaction: Transaction, erasure: Erasure, rows: Sequence[Row], now: int) -> int:  # noqa: ARG002 — of `Place`
-        return await _empty_receipts(transaction, [receipt_id for (receipt_id,) in rows])
+        return await empty_receipts(transaction, [receipt_id for (receipt_id,) in rows])
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,9 +168,9 @@ class Messages:
         rows = await reader.fetch(
             """SELECT id, from_address, to_address, conversation, client_reference, vendor_message_id, batch_id
                FROM messages WHERE id > ? AND id < ? ORDER BY id LIMIT ?""",
-            position, _bound("msg", erasure), limit,
+            position, bound("msg", erasure), limit,
         )  # fmt: skip
-        found = [row for row in rows if _names(erasure, *row[1:4]) or any(_says(erasure, item) for item in row[4:])]
+        found = [row for row in rows if _names(erasure, *row[1:4]) or any(says(erasure, item) for item in row[4:])]
         return Look(found, rows[-1][0] if rows else position, len(rows), end=len(rows) < limit)
 
     async def erase(self, transaction: Transaction, erasure: Erasure, rows: Sequence[Row], now: int) -> int:
@@ -205,16 +199,18 @@ class Identities:
 
     async def look(self, reader: Reader, erasure: Erasure, position: str, limit: int) -> Look:
         rows = await reader.fetch(
-            """SELECT i.key, i.subject_id, i.content, e.body
-               FROM (SELECT key, subject_id, content FROM identities WHERE key > ? ORDER BY key LIMIT ?) AS i
+            """SELECT i.key, i.subject_id, i.content, e.body,
+                  EXISTS (SELECT 1 FROM message_parts AS p WHERE p.receipt_id = i.receipt_id AND p.content = '')
+               FROM (SELECT key, subject_id, receipt_id, content FROM identities
+                     WHERE key > ? ORDER BY key LIMIT ?) AS i
                LEFT JOIN events AS e ON e.id = i.subject_id AND e.body LIKE '%"erased"%' ORDER BY i.key""",
             position, limit,
         )  # fmt: skip
         found = []
-        for key, subject_id, content, body in rows:
-            if subject_id > _bound(subject_id.partition("_")[0], erasure):
+        for key, subject_id, content, body, part in rows:
+            if subject_id > bound(subject_id.partition("_")[0], erasure):
                 continue
-            of_erased = body is not None and is_erased(orjson.loads(body))
+            of_erased = part or (body is not None and is_erased(orjson.loads(body)))
             if erasure.subject.is_key(key) or (of_erased and key.startswith(("h", "u"))):
                 found.append((key, True))
             elif of_erased and content is not None:
@@ -246,7 +242,7 @@ class Attempts:
         rows = await reader.fetch(
             """SELECT delivery_id, number, answer FROM attempts
                WHERE (delivery_id, number) > (?, ?) AND delivery_id < ? ORDER BY delivery_id, number LIMIT ?""",
-            delivery, int(number or 0), _bound("dlv", erasure), limit,
+            delivery, int(number or 0), bound("dlv", erasure), limit,
         )  # fmt: skip
         found = [row[:2] for row in rows if erasure.subject.is_in(row[2])]
         reached = f"{rows[-1][0]} {rows[-1][1]}" if rows else position
@@ -297,7 +293,7 @@ class LastErrors:
 
     async def look(self, reader: Reader, erasure: Erasure, position: str, limit: int) -> Look:  # noqa: ARG002 — of `Place`
         rows = await reader.fetch("SELECT id, last_error FROM sources WHERE last_error IS NOT NULL")
-        return Look([row for row in rows if _says(erasure, row[1])], position, len(rows), end=True)
+        return Look([row for row in rows if says(erasure, row[1])], position, len(rows), end=True)
 
     async def erase(self, transaction: Transaction, erasure: Erasure, rows: Sequence[Row], now: int) -> int:  # noqa: ARG002 — of `Place`
         transaction.later(
@@ -322,7 +318,7 @@ class Jobs:
             position, erasure.job.id, limit,
         )  # fmt: skip
         quoted = orjson.dumps(erasure.subject.address).decode()
-        found = [row[:1] for row in rows if quoted in row[1] or _says(erasure, row[1])]
+        found = [row[:1] for row in rows if quoted in row[1] or says(erasure, row[1])]
         return Look(found, rows[-1][0] if rows else position, len(rows), end=len(rows) < limit)
 
     async def erase(self, transaction: Transaction, erasure: Erasure, rows: Sequence[Row], now: int) -> int:  # noqa: ARG002 — of `Place`
@@ -334,20 +330,18 @@ class Jobs:
         return len(rows)
 
 
-def places(traces: Sequence[Trace] = ()) -> Sequence[Place]:
-    """In the order in which they must be gone through: what was found by one leads to rows of the next."""
-    return (
-        Events("from", "from_address", traces),
-        Events("to", "to_address", traces),
-        Events("events", None, traces),
-        Receipts(),
-        Messages(),
-        Identities(),
-        Attempts(),
-        OptOuts(),
-        LastErrors(),
-        Jobs(),
-    )
+def in_events(erasure: Erasure, rows: Sequence[Row]) -> Sequence[Row]:
+    """Of rows (seq, id, receipt, body, from, to and conversation of its message) the person's, as (seq, id, receipt,
+    what is left of it).
+    """
+    found = []
+    for seq, event_id, receipt_id, body, *message in rows:
+        content = body.encode()
+        if erasure.subject.is_in_event(content) or _names(erasure, *message):
+            left = orjson.dumps(erased(orjson.loads(content), erasure.subject))
+            if left != content:
+                found.append((seq, event_id, receipt_id, left))
+    return found
 
 
 def _names(erasure: Erasure, sender: str | None, receiver: str | None, conversation: str | None) -> bool:
@@ -355,15 +349,15 @@ def _names(erasure: Erasure, sender: str | None, receiver: str | None, conversat
     return address in (sender, receiver) or erasure.subject.is_key(conversation)
 
 
-def _says(erasure: Erasure, text: str | None) -> bool:
+def says(erasure: Erasure, text: str | None) -> bool:
     return text is not None and erasure.subject.is_in(text.encode())
 
 
 def _unless(erasure: Erasure, text: str | None) -> str | None:
-    return None if _says(erasure, text) else text
+    return None if says(erasure, text) else text
 
 
-def _bound(kind: str, erasure: Erasure) -> str:
+def bound(kind: str, erasure: Erasure) -> str:
     """Above every id of that kind that was made before the job."""
     return f"{kind}_{erasure.job.id.partition('_')[2]}"
 
@@ -373,7 +367,7 @@ def _vendor_message_id(body: bytes) -> str | None:
     return data.get("vendor_message_id")
 
 
-async def _empty_receipts(transaction: Transaction, receipt_ids: Sequence[str]) -> int:
+async def empty_receipts(transaction: Transaction, receipt_ids: Sequence[str]) -> int:
     """Outcome, source and times stay. One that held several people's items is emptied as a whole."""
     rows = await transaction.many(
         "WITH v (id) AS (",

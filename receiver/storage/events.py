@@ -106,7 +106,7 @@ async def newest_id(reader: Reader) -> str | None:
            UNION ALL SELECT max(id) FROM deliveries UNION ALL SELECT max(id) FROM sources
            UNION ALL SELECT max(id) FROM subscriptions UNION ALL SELECT max(id) FROM keys
            UNION ALL SELECT max(id) FROM jobs UNION ALL SELECT max(id) FROM consumers
-           UNION ALL SELECT max(gone_id) FROM purges"""
+           UNION ALL SELECT max(message_id) FROM long_messages UNION ALL SELECT max(gone_id) FROM purges"""
     )
     return max((row[0] for row in rows if row[0]), key=lambda made: made.partition("_")[2], default=None)
 

@@ -1,25 +1,30 @@
 """Jobs: long work that survives a restart, because how far it got is committed together with what it did.
 
-Asked for by the API, done by `receiver.delivery.recover` one bounded step after the other; erasures by `eraser`.
+Asked for by the API, done by `receiver.delivery.recover` one bounded step after the other: recover, replay and start
+by `receiver.delivery.steps`, reparse by `receiver.intake.apply`; erasures by `eraser`.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Literal, LiteralString
 
 import orjson
 
 from receiver.sms.matching import Filter
 from receiver.storage.database import Reader, Row, Transaction
+from receiver.storage.receipts import Choice
 from receiver.storage.sources import changed
 
-Kind = Literal["recover", "replay", "start", "erase"]
+Kind = Literal["recover", "replay", "start", "reparse", "erase"]
 JobState = Literal["running", "done", "canceled", "failed"]
 Wish = Literal["failed", "held", "missing", "all"]
 
 _COLUMNS: LiteralString = (
     "id, kind, subscription_id, state, request, position, done, total, released, error, created_at, updated_at"
 )
+
+
+NO_CHOICE = Choice()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,12 +35,13 @@ class Request:
                        owed to nobody yet), `all` (every event that matches, whatever became of it)
     types, filter      of the events; None for no further condition
     since, until       of acceptance, unix microseconds
-    last               where it ends: an event's place in the log, or a delivery's id; None where it ends with the log
+    last               where it ends: an event's place in the log, a delivery's or a receipt's id; None: with the log
     subscription_ids   whom a replay is for; None for all that it matches
     subject            the number that an erasure is about, and a `salt` of its own (hex); forgotten when it ends
+    receipt            which requests are read again
     """
 
-    wishes: Sequence[Wish]
+    wishes: Sequence[Wish] = ()
     types: Sequence[str] | None = None
     filter: Filter | None = None
     since: int | None = None
@@ -44,6 +50,7 @@ class Request:
     subscription_ids: Sequence[str] | None = None
     subject: str | None = None
     salt: str | None = None
+    receipt: Choice = NO_CHOICE
 
     @property
     def through_log(self) -> bool:
@@ -53,7 +60,9 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Job:
-    """`position` is behind what was walked; of `total` rows `done` were, and `released` deliveries came of that."""
+    """`position` is behind what was walked; of `total` rows `done` were, and `released` deliveries came of that, of a
+    reparse events.
+    """
 
     id: str
     kind: Kind
@@ -67,6 +76,18 @@ class Job:
     error: str | None = None
     created_at: int
     updated_at: int
+
+
+@dataclass(slots=True, kw_only=True)
+class Step:
+    """How far a step went, what came of it, and the subscriptions that have something due now."""
+
+    position: str
+    done: int = 0
+    released: int = 0
+    touched: set[str] = field(default_factory=set)
+    state: JobState = "running"
+    error: str | None = None
 
 
 async def insert(transaction: Transaction, job: Job) -> None:
@@ -140,6 +161,13 @@ async def advance(
     )  # fmt: skip
 
 
+async def put_down(transaction: Transaction, job: Job, step: Step, now: int) -> None:
+    """How far a job got by a step, and its end where it was the last."""
+    await advance(transaction, job, position=step.position, done=step.done, released=step.released, now=now)
+    if step.state != "running":
+        await finish(transaction, job, step.state, now, step.error)
+
+
 async def finish(transaction: Transaction, job: Job, state: JobState, now: int, error: str | None = None) -> bool:
     """Ends a job that runs; False when it had ended before. However a subscription's start ends, what comes from then
     on is owed to it by the intake.
@@ -156,7 +184,8 @@ async def finish(transaction: Transaction, job: Job, state: JobState, now: int, 
 
 
 def _dumped(request: Request) -> str:
-    document = {name: value for name, value in asdict(request).items() if value is not None}
+    document = {name: value for name, value in asdict(request).items() if value not in (None, ())}
+    document["receipt"] = {name: value for name, value in document["receipt"].items() if value is not None}
     if request.filter is not None:
         document["filter"] = request.filter.model_dump(mode="json", by_alias=True)
     return orjson.dumps(document).decode()
@@ -166,6 +195,7 @@ def _loaded(text: str) -> Request:
     document = orjson.loads(text)
     if "filter" in document:
         document["filter"] = Filter.model_validate(document["filter"])
+    document["receipt"] = Choice(**document.get("receipt", {}))
     return Request(**document)
 
 

@@ -23,6 +23,11 @@ class Room(Protocol):
         ...
 
 
+def no_room(subscription_id: str, *, urgent: bool) -> int:  # noqa: ARG001 — what `Room` is called with
+    """For what is not handed over after COMMIT: it waits in store."""
+    return 0
+
+
 @dataclass(slots=True)
 class Outgoing:
     """What is to be sent from memory, and the subscriptions with deliveries that wait in store."""

@@ -85,6 +85,9 @@ class Events:
         transaction.later(
             "WITH v (id) AS (", deliveries, ") DELETE FROM attempts WHERE delivery_id IN (SELECT id FROM v)"
         )
+        transaction.later(
+            "WITH v (id) AS (", _singly(ids), ") DELETE FROM corrections WHERE event_id IN (SELECT id FROM v)"
+        )
         transaction.later("WITH v (id) AS (", _singly(ids), ") DELETE FROM events WHERE id IN (SELECT id FROM v)")
         return Gone(max(ids), max(seq for seq, _ in able), len(able))
 
@@ -110,6 +113,12 @@ class Receipts:
         return Gone(max(row[0] for row in rows), rows=len(rows))
 
 
+_OF_LONG_MESSAGES: Sequence[LiteralString] = (
+    ") DELETE FROM message_parts WHERE message_id IN (SELECT id FROM v)",
+    ") DELETE FROM long_messages WHERE message_id IN (SELECT id FROM v)",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Messages:
     """Those of which no event is left."""
@@ -132,8 +141,10 @@ class Messages:
         deleted = await transaction.many(
             "WITH v (id) AS (", rows,
             """) DELETE FROM messages WHERE id IN (SELECT id FROM v)
-                 AND NOT EXISTS (SELECT 1 FROM events WHERE events.message_id = messages.id) RETURNING 1""",
+                 AND NOT EXISTS (SELECT 1 FROM events WHERE events.message_id = messages.id) RETURNING id""",
         )  # fmt: skip
+        for before in _OF_LONG_MESSAGES:
+            transaction.later("WITH v (id) AS (", deleted, before)
         return Gone(rows=len(deleted))
 
 

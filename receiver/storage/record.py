@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from receiver.sms.compose import Entry, Origin, encode, finish_report, follow_up_entry, quarantine
 from receiver.sms.consent import Change, entry_of
-from receiver.storage import events, messages, opt_outs, receipts, sources
+from receiver.storage import events, messages, opt_outs, parts, receipts, sources
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import Transaction, Values
 from receiver.storage.ids import Ids
@@ -39,6 +39,11 @@ class Recording:
         """The hash of its bytes, by which a retry of an unreadable request is known."""
         receipt = self.receipt
         return sha256(b"\x00".join((receipt.method.encode(), receipt.target, receipt.body))).hexdigest()
+
+    @property
+    def once(self) -> str:
+        """What makes it the same as one that was recorded once, whatever its URL."""
+        return _SEPARATOR.join(("f", self.receipt.source_id, sha256(self.receipt.body).hexdigest()))
 
     def begin(self) -> "Recorded":
         """A fresh result: a batch that was rolled back may be tried again."""
@@ -87,13 +92,19 @@ class _Pending:
 
 
 class Recorder:
-    """`record` is the operation for `Batch`; `room` says how many more deliveries a subscription's lane can hold."""
+    """`record` is the operation for `Batch`; `room` says how many more deliveries a subscription's lane can hold.
 
-    def __init__(self, catalog: Catalog, ids: Ids, clock: Callable[[], int], room: Room) -> None:
+    `held` is told, before COMMIT, that parts of long messages are kept to be joined.
+    """
+
+    def __init__(
+        self, catalog: Catalog, ids: Ids, clock: Callable[[], int], room: Room, held: Callable[[], None] = lambda: None
+    ) -> None:
         self._catalog = catalog
         self._ids = ids
         self._clock = clock
         self._room = room
+        self._held = held
         self._seen: dict[str, int] = {}
 
     async def record(self, transaction: Transaction, recordings: Sequence[Recording]) -> Sequence[Recorded]:
@@ -106,11 +117,35 @@ class Recorder:
             await self._name_messages(transaction, pending, now)
             fresh = await self._claim(transaction, pending, recordings, now)
             await self._catalog.follow(transaction, seen)
+            if [item for item in fresh if item.entry.held]:
+                fresh = await self._hold(transaction, fresh, now)
             await self._move_states(transaction, fresh, now)
             logged = await self._with_consents(transaction, fresh, now)
             await self._log(transaction, logged, now)
         receipts.insert(transaction, [recording.receipt for recording in recordings])
         self._note_seen(transaction, recordings, now)
+        return results
+
+    async def record_once(self, transaction: Transaction, recordings: Sequence[Recording]) -> Sequence[Recorded]:
+        """`record` for what may be given again and again, such as a file: the same bytes are taken once a source. The
+        result of a repeat says whose it is, and nothing is kept of it.
+        """
+        keys = [item.once for item in recordings]
+        first: dict[str, Recording] = {}
+        for key, item in zip(keys, recordings, strict=True):
+            first.setdefault(key, item)
+        claims = {key: (key, item.receipt.id, item.receipt.id, None, None) for key, item in first.items()}
+        known = await _claimed_before(transaction, claims, self._clock())
+        fresh = [item for key, item in first.items() if key not in known]
+        recorded = dict(zip(map(id, fresh), await self.record(transaction, fresh), strict=True)) if fresh else {}
+        results = []
+        for key, item in zip(keys, recordings, strict=True):
+            result = recorded.get(id(item))
+            if result is None:
+                result = item.begin()
+                result.receipt.outcome = "duplicate"
+                result.receipt.duplicate_of = known[key].receipt_id if key in known else first[key].receipt.id
+            results.append(result)
         return results
 
     async def tell(self, transaction: Transaction, notices: Sequence[Notice], now: int) -> Outgoing:
@@ -213,6 +248,23 @@ class Recorder:
         fresh = [item for item in candidates if conflicts.get(item.key) is not item or item.key not in told_before]
         _note_duplicates(pending, fresh)
         return fresh
+
+    async def _hold(self, transaction: Transaction, fresh: Sequence[_Pending], now: int) -> list[_Pending]:
+        """Puts the parts of long messages by; the rest goes on."""
+        waiting = [(item, held) for item in fresh if (held := item.entry.held) is not None]
+        holdings = [parts.Holding(item.recorded.receipt.id, item.entry, held) for item, held in waiting]
+        repeats = await parts.hold(transaction, holdings, self._ids.new, now)
+        rest = [item for item in fresh if item.entry.held is None]
+        with_news = {id(item.recorded) for item in rest}
+        with_news |= {id(item.recorded) for place, (item, _) in enumerate(waiting) if place not in repeats}
+        for place, (item, held) in enumerate(waiting):
+            receipt = item.recorded.receipt
+            if id(item.recorded) not in with_news and receipt.outcome == "stored":
+                receipt.outcome, receipt.duplicate_of = "duplicate", repeats[place]
+            elif place not in repeats and receipt.note is None:
+                receipt.note = f"part {held.number} of {held.total}"
+        self._held()
+        return rest
 
     async def _move_states(self, transaction: Transaction, fresh: Sequence[_Pending], now: int) -> None:
         """Makes the messages of new events and moves those that reports are about."""

@@ -7,6 +7,7 @@ from typing import Any, LiteralString
 import orjson
 from pydantic import ValidationError
 
+from receiver.storage import polls
 from receiver.storage.database import Reader, Row, Transaction
 from receiver.vendors.contract import Source, Vendor
 
@@ -92,6 +93,7 @@ async def remove(transaction: Transaction, source_id: str, now: int) -> bool:
         "UPDATE sources SET removed_at = ?, credentials = '{}' WHERE id = ? AND removed_at IS NULL RETURNING id",
         now, source_id,
     )  # fmt: skip
+    await polls.forget(transaction, source_id)
     await changed(transaction, now)
     return bool(rows)
 

@@ -21,11 +21,13 @@ from receiver.sms.drafts import (
     ReportPart,
     Unreadable,
 )
+from receiver.sms.segments import concatenation
 from receiver.vendors.bodies import BOM, parse_body
 from receiver.vendors.contract import BadPayload, Source, VendorRequest
 from receiver.vendors.fields import Fields
 from receiver.vendors.mapping_options import MappedOptions, Names
 from receiver.vendors.mapping_values import Named
+from receiver.vendors.sheets import is_sheet, parse_sheet
 
 MAX_ITEMS = 10_000
 MAX_PARTS = 255
@@ -66,7 +68,9 @@ def read(fields: Fields, options: MappedOptions, names: Mapping[str, Names] | No
 def read_request(
     request: VendorRequest, options: MappedOptions, reader: Callable[[Fields, MappedOptions], Item] = read
 ) -> Sequence[Item]:
-    """Query and body together as one item, or one item for each object of a JSON list."""
+    """Query and body together as one item, or one item for each object of a JSON list or row of a sheet."""
+    if is_sheet(request):
+        return _read_sheet(request, options.of_sheets, reader)
     if not _is_list(request):
         return [reader(Fields.merged(request), options)]
     document, flags = parse_body(request)
@@ -76,6 +80,16 @@ def read_request(
     query = Fields.from_query(request)
     shared = Fields({**query}, flags=tuple(dict.fromkeys(query.flags + flags)))
     return [_read_item(number, item, shared, options, reader) for number, item in enumerate(document, 1)]
+
+
+def _read_sheet(
+    request: VendorRequest, options: MappedOptions, reader: Callable[[Fields, MappedOptions], Item]
+) -> Sequence[Item]:  # fmt: skip
+    rows, flags = parse_sheet(request.body)
+    if not rows or len(rows) > MAX_ITEMS:
+        raise BadPayload(f"body: 1 to {MAX_ITEMS} rows are due")
+    shared = Fields({}, flags=flags)
+    return [_read_item(number, row, shared, options, reader) for number, row in enumerate(rows, 1)]
 
 
 def _is_list(request: VendorRequest) -> bool:
@@ -215,7 +229,11 @@ def _inbound_part(named: Named) -> InboundPart | None:
     if reference and number and total and number <= total <= MAX_PARTS:
         return InboundPart(reference=reference, number=number, total=total) if total > 1 else None
     named.unread("part_reference", "part_number", "part_total")
-    return None
+    place = concatenation(named.text("udh") or "")
+    if place is None:
+        named.unread("udh")
+        return None
+    return place if place.total > 1 else None
 
 
 def _price(named: Named) -> Price | None:

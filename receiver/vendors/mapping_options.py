@@ -18,7 +18,7 @@ OurName = Literal[
     "vendor_message_id", "client_reference", "batch_id", "from", "to", "cc", "text", "status", "opt_out",
     "vendor_code", "vendor_description", "permanent", "occurred_at", "sent_at", "sequence", "keyword", "segments",
     "media_url", "media_type", "part_id", "part_reference", "part_number", "part_total", "price", "currency", "mcc",
-    "mnc", "network_name", "channel",
+    "mnc", "network_name", "channel", "udh",
 ]  # fmt: skip
 Names = tuple[str, ...]
 Verdict = tuple[str, bool, str | None]
@@ -75,11 +75,12 @@ class Meaning(BaseModel):
 
 
 _Word = Annotated[str, Field(min_length=1, max_length=256)]
-_Names = Annotated[
+SomeNames = Annotated[
     tuple[_Word, ...],
     Field(min_length=1, max_length=16),
     BeforeValidator(_listed, json_schema_input_type=str | list[str]),
 ]
+_TimeFormat = Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_time_format)]
 _Meaning = Annotated[Meaning, BeforeValidator(_spelled_out, json_schema_input_type=str | Meaning)]
 
 
@@ -88,12 +89,13 @@ class MappedOptions(Options):
 
     DEFAULT_FIELDS: ClassVar[Mapping[str, Names]] = {}
     DEFAULT_STATUSES: ClassVar[Mapping[str, Verdict]] = {}
+    DEFAULT_COLUMNS: ClassVar[Mapping[str, Names]] = {}
     CHANNELS: ClassVar[Mapping[str, str]] = {}
     """The vendor's own words for channels, where they are not ours."""
     REFERENCE_MEANS_REPORT: ClassVar[bool] = False
     """A request with the sender's reference, but with neither status nor text, reports something unknown."""
 
-    fields: dict[OurName, _Names | None] = Field(
+    fields: dict[OurName, SomeNames | None] = Field(
         {},
         description="our names to the vendor's: one, or several tried in order; a query, form or JSON key, "
         "else a dotted path (data.0.id)",
@@ -103,12 +105,30 @@ class MappedOptions(Options):
         max_length=1_000,
         description="the vendor's status words to ours, or to {status, final, reason}; a word not listed is unknown",
     )
-    time_format: Annotated[str, Field(min_length=1, max_length=64), AfterValidator(_time_format)] | None = Field(
+    time_format: _TimeFormat | None = Field(
         None, description="iso, unix, unix_ms or a strptime pattern; left out: ISO 8601 or unix seconds, as it looks"
     )
     international: bool = Field(
         False, description="numbers come as full international digits, country code first, without a plus sign"
     )
+    columns: dict[OurName, SomeNames | None] = Field(
+        {}, description="of files that are imported: our names to their columns, tried before those of `fields`"
+    )
+    columns_time_format: _TimeFormat | None = Field(
+        None, description="of files that are imported, where it is not `time_format`"
+    )
+
+    @cached_property
+    def of_sheets(self) -> "MappedOptions":
+        """The options by which an imported file is read."""
+        kept = {ours: names for ours, names in self.DEFAULT_COLUMNS.items() if ours not in self.columns}
+        columns = kept | {ours: names for ours, names in self.columns.items() if names is not None}
+        fields: dict[str, Names | None] = dict.fromkeys(self.DEFAULT_FIELDS)
+        for ours in {**self.names, **columns}:
+            fields[ours] = (*columns.get(ours, ()), *self.names.get(ours, ()))
+        given = {name: getattr(self, name) for name in type(self).model_fields}
+        form = self.columns_time_format or self.time_format
+        return type(self).model_construct(**given | {"fields": fields, "time_format": form})
 
     @cached_property
     def names(self) -> Mapping[str, Names]:

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any, ClassVar
 
 import orjson
+from pydantic import Field
 
 from receiver.sms.drafts import ConsentChanged, Ignored, Item, Party, Scope
 from receiver.vendors import times
@@ -20,6 +21,7 @@ from receiver.vendors.fields import Fields
 from receiver.vendors.generic import with_secret
 from receiver.vendors.mapping import mapped, read, read_request
 from receiver.vendors.mapping_options import MappedOptions, Names, Verdict
+from receiver.vendors.mobtexting_poll import MOBTEXTING_POLL, MobtextingPoll
 from receiver.vendors.mobtexting_tables import FIELDS, INBOUND, STATUSES
 from receiver.vendors.signatures import require_bearer
 
@@ -37,6 +39,7 @@ class MobtextingOptions(MappedOptions):
     DEFAULT_FIELDS: ClassVar[Mapping[str, Names]] = FIELDS
     DEFAULT_STATUSES: ClassVar[Mapping[str, Verdict]] = STATUSES
     international: bool = True
+    poll: MobtextingPoll | None = Field(None, description="asks the vendor, instead of or beside waiting to be called")
 
 
 def parse(request: VendorRequest, source: Source) -> Sequence[Item]:
@@ -132,15 +135,21 @@ MOBTEXTING = Vendor(
     title="Mobtexting (BICS CPaaS)",
     docs="https://github.com/mobtexting/docs",
     provenance="documented",
-    assumed="that a report may come inside an envelope too, and that composed form data may be either kind of form",
-    capabilities=("inbound", "reports", "opt_outs", "handshake"),
+    assumed="that a report may come inside an envelope too, and that composed form data may be either kind of form. "
+    "Asked: the address (portal.mobtexting.com; other brands by poll.base_url), the order of the log (newest first), "
+    "and that its ids are those of the pushes",
+    capabilities=("inbound", "reports", "opt_outs", "handshake", "poll", "lookup"),
     methods=("POST", "GET", "PUT"),
     authentication="optional Bearer secret; one shared word, nothing is signed",
-    credentials={"secret": Credential(help="the webhook's `secret`, sent as Authorization: Bearer")},
+    credentials={
+        "secret": Credential(help="the webhook's `secret`, sent as Authorization: Bearer"),
+        "access_token": Credential(help="to ask: the account's access token", proves=False),
+    },
     options=MobtextingOptions,
     verify=require_bearer,
     parse=parse,
     handshake=handshake,
     sign=sign,
     setup=setup,
+    poll=MOBTEXTING_POLL,
 )

@@ -8,12 +8,15 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 from urllib.parse import quote, unquote_to_bytes
 
+from pydantic import Field
+
 from receiver.sms.drafts import Item, Reported
 from receiver.vendors.bodies import CHARSET_GUESSED, parse_form
-from receiver.vendors.contract import Source, Vendor, VendorRequest
+from receiver.vendors.contract import Credential, Source, Vendor, VendorRequest
 from receiver.vendors.fields import Fields
 from receiver.vendors.mapping import mapped, read
 from receiver.vendors.mapping_options import MappedOptions, Names, Verdict
+from receiver.vendors.sendsms_poll import SENDSMS_POLL, SendSmsPoll
 
 FIELDS: Mapping[str, Names] = {
     "client_reference": ("ref",),
@@ -43,6 +46,7 @@ class SendSmsOptions(MappedOptions):
     DEFAULT_STATUSES: ClassVar[Mapping[str, Verdict]] = STATUSES
     CHANNELS: ClassVar[Mapping[str, str]] = CHANNELS
     international: bool = True
+    poll: SendSmsPoll | None = Field(None, description="asks the vendor, instead of or beside waiting to be called")
 
 
 def parse(request: VendorRequest, source: Source) -> Sequence[Item]:
@@ -115,9 +119,21 @@ SENDSMS = Vendor(
     docs="https://www.sendsms.ro/api/",
     provenance="documented",
     assumed="that reports come by GET, where `ctype` stands in them, and inbound messages by push (to, from, message, "
-    "charset, code), which are the sibling platform's",
+    "charset, code), which are the sibling platform's. Asked: the fields of `messages_get` and its 50 a call (the "
+    "sibling's), the values of `details.status` (those of reports), and what the token URLs take and give (RFC 6749)",
+    capabilities=("inbound", "reports", "poll", "lookup"),
     methods=("GET",),
+    credentials={
+        "username": Credential(help="to ask: the account's user name", proves=False),
+        "password": Credential(help="to ask: its password or API key", proves=False),
+        "client_id": Credential(help="to ask by the connector: the OAuth client's id", proves=False),
+        "client_secret": Credential(help="to ask by the connector: the OAuth client's secret", proves=False),
+        "refresh_token": Credential(
+            help="to ask by the connector: the first refresh token, where the vendor gave one", proves=False
+        ),
+    },
     options=SendSmsOptions,
     parse=parse,
     setup=setup,
+    poll=SENDSMS_POLL,
 )

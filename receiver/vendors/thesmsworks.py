@@ -6,11 +6,14 @@ The names come from the vendor's OpenAPI document (of GET /messages/{id}); no ca
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from pydantic import Field
+
 from receiver.sms.drafts import Ignored, Item, Party, Received, Reported, Unreadable
 from receiver.vendors import times
 from receiver.vendors.bodies import parse_body
-from receiver.vendors.contract import BadPayload, Source, Vendor, VendorRequest
+from receiver.vendors.contract import BadPayload, Credential, Options, Source, Vendor, VendorRequest
 from receiver.vendors.fields import Fields
+from receiver.vendors.thesmsworks_poll import TheSmsWorksPoll, poll
 
 MAX_ITEMS: Final = 1_000
 
@@ -37,6 +40,10 @@ _RECEIVED_USED = frozenset(
 _REPORTED_USED = frozenset(
     {"messageid", "id", "batchid", "sender", "destination", "status", "modified", "failurereason", "deliveryreporturl"}
 )
+
+
+class TheSmsWorksOptions(Options):
+    poll: TheSmsWorksPoll | None = Field(None, description="asks the vendor, instead of or beside waiting to be called")
 
 
 def parse(request: VendorRequest, _source: Source) -> Sequence[Item]:
@@ -136,7 +143,14 @@ THESMSWORKS = Vendor(
     title="The SMS Works",
     docs="https://thesmsworks.co.uk/developers",
     provenance="documented",
-    assumed="a report carries every field of the message object; the meaning of failure codes other than 34",
+    assumed="a report carries every field of the message object; the meaning of failure codes other than 34. Asked: "
+    "that `from` and `to` of a search are compared with `created`",
+    capabilities=("inbound", "reports", "poll", "lookup"),
+    credentials={
+        "token": Credential(help="to ask: the API token as the console shows it, its word JWT included", proves=False)
+    },
+    options=TheSmsWorksOptions,
     parse=parse,
     authentication="HTTP Basic by options.basic, as set beside the webhook in the vendor's console; nothing is signed",
+    poll=poll(parse),
 )

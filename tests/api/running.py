@@ -17,8 +17,10 @@ from receiver.api.context import Context
 from receiver.delivery.handshake import Consent, NoConsent
 from receiver.delivery.recover import Jobs
 from receiver.egress import Guard
+from receiver.intake.apply import Reparse
 from receiver.intake.receive import Intake
 from receiver.sms.consent import Change
+from receiver.storage.amend import Amender
 from receiver.storage.batch import Batch, Operation
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import Transaction
@@ -26,6 +28,7 @@ from receiver.storage.deliveries import Attempt, Finished, finish
 from receiver.storage.ids import Ids
 from receiver.storage.live import Live
 from receiver.storage.migrate import migrate
+from receiver.storage.owing import no_room
 from receiver.storage.record import Consented, Recorded, Recorder, Recording
 from receiver.storage.sqlite import SqliteDatabase
 from receiver.storage.subscriptions import Subscription
@@ -190,9 +193,11 @@ def _built(database: SqliteDatabase, batch: Batch, given: Mapping[str, Any]) -> 
         entropy=lambda size: next(seeds).to_bytes(size, "big"), public_url=PUBLIC_URL, public_url_is_default=False,
         admin_key=ADMIN_KEY, guard=Guard(), ping=ping, wake=woken.append, causes=lambda: causes,
         ask_consent=consents.ask, jobs_woken=partial(rung.append, "job"), consent=consent,
+        record_once=lambda item: batch.submit(importing, item),
     )  # fmt: skip
     context = replace(context, **given)
     recording: Operation[Recording, Recorded] = Operation(recorder.record, recorded.extend)
+    importing: Operation[Recording, Recorded] = Operation(recorder.record_once, recorded.extend)
     intake = Intake(
         doors=catalog, record=lambda item: batch.submit(recording, item), new_id=ids.new, clock=clock,
         count=lambda name, /, **labels: None, refused=lambda source_id, reason: None, public_url=PUBLIC_URL,
@@ -204,7 +209,13 @@ def _built(database: SqliteDatabase, batch: Batch, given: Mapping[str, Any]) -> 
         base_url="http://localhost",
         headers={"authorization": f"Bearer {ADMIN_KEY}"},
     )
-    jobs = Jobs(batch=batch, catalog=catalog, ids=ids, clock=clock, wake_lane=woken.append)
+    reparse = Reparse(
+        catalog=catalog, amender=Amender(catalog, ids, no_room), ids=ids, public_url=PUBLIC_URL,
+        held=partial(rung.append, "part"),
+    )  # fmt: skip
+    jobs = Jobs(
+        batch=batch, catalog=catalog, ids=ids, clock=clock, wake_lane=woken.append, others={"reparse": reparse.step}
+    )
     return Api(app, client, context, intake, database, recorded, pinged, consents, jobs, rung, woken, causes)
 
 

@@ -12,6 +12,7 @@ import pytest
 from receiver.api import reading
 from receiver.api.cursor import encode
 from receiver.storage import events
+from receiver.storage.live import Live
 from tests.api.running import PUBLIC_URL, START, Api, pointers, problem, running_api
 from tests.api.test_events import message, received, report
 
@@ -206,6 +207,23 @@ async def test_it_waits_for_an_event_as_long_as_it_is_told(tmp_path: Path):
         assert time.monotonic() - began >= 1
         assert pointers(await api.client.get("/v1/consumers/billing/events?wait=31")) == ["/wait"]
         assert pointers(await api.client.get("/v1/consumers/billing/events?wait=x")) == ["/wait"]
+
+
+async def test_nobody_waits_any_longer_when_the_receiver_stops(tmp_path: Path):
+    async with running_api(tmp_path) as api:
+        await made(api)
+        asking = asyncio.create_task(read(api, "?wait=30"))
+        await asyncio.sleep(0.05)
+        assert not asking.done()
+        api.context.live.close()
+        assert texts(await asyncio.wait_for(asking, 5)) == []
+
+
+async def test_only_so_many_wait_at_once_and_whoever_does_not_is_served(tmp_path: Path):
+    async with running_api(tmp_path, live=Live(most=0)) as api:
+        await made(api)
+        assert problem(await api.client.get("/v1/consumers/billing/events?wait=1")) == (503, "unavailable")
+        assert texts(await read(api)) == []
 
 
 async def test_what_it_does_not_want_is_passed_over_for_good(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

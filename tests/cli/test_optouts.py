@@ -56,7 +56,7 @@ def test_what_is_exported_is_imported_again_in_another_place(tmp_path: Path, mon
     done("optouts", "export", "list.csv", "--opted-out", "any")
     exported = Path("list.csv").read_text("utf-8").splitlines()
     assert exported[0] == "number,opted_out,scope,sender,source_id,via,changed_at,event_id"
-    assert exported[2].startswith("+447700900123,true,sender,'=ACME,,api,")
+    assert exported[2].startswith("'+447700900123,true,sender,'=ACME,,api,")
     assert done("optouts", "export", "-").splitlines() == [exported[0], exported[2]]
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")

@@ -7,8 +7,8 @@ import orjson
 
 from receiver.storage import jobs, windows
 from receiver.storage.eraser import Eraser
-from receiver.storage.erasing import places
 from receiver.storage.jobs import Job, Request
+from receiver.storage.places import places
 from tests.delivery.conversing import number_of, writes
 from tests.delivery.dispatching import Gate, Sent, WayOut, answers, until, way_out
 

@@ -24,6 +24,8 @@ _CAPABILITIES = {
     "reports": "delivery reports",
     "opt_outs": "opt-outs",
     "handshake": "the proof of ownership",
+    "poll": "asked for what is new",
+    "lookup": "asked for one message",
 }
 
 
@@ -80,6 +82,7 @@ def _section(vendor: Vendor) -> str:
     base = MappedOptions if issubclass(vendor.options, MappedOptions) else Options
     parts += _titled("Options of its own", _OPTION, _option_rows(vendor.options, base))
     parts.append(_setup(vendor))
+    parts += _asked(vendor)
     if issubclass(vendor.options, MappedOptions):
         parts += _defaults(vendor.options)
     parts.append(_cases(vendor))
@@ -139,6 +142,21 @@ def _option_rows(options: type[Options], base: type[Options] | None = None) -> I
         shown = code(str(default).lower()) if default not in (None, [], {}) else "–"
         meaning = schema.get("description") or known.get(name, {}).get("description", "")
         yield code(name), _value(schema), shown, meaning
+        yield from _inner_rows(name, schema, options.model_json_schema().get("$defs", {}))
+
+
+def _inner_rows(
+    outer: str, schema: Mapping[str, Any], models: Mapping[str, Mapping[str, Any]]
+) -> Iterable[Sequence[str]]:
+    """The options inside an option that is an object of its own."""
+    model = _chosen(schema).get("$ref", "").rpartition("/")[2]
+    if model in ("", "Basic"):
+        return
+    for name, inner in models[model]["properties"].items():
+        default = inner.get("default")
+        words = ", ".join(default) if isinstance(default, list) else str(default).lower()
+        shown = code(words) if default not in (None, [], {}) else "–"
+        yield code(f"{outer}.{name}"), _value(inner), shown, inner["description"]
 
 
 def _properties(options: type[Options]) -> Mapping[str, Mapping[str, Any]]:
@@ -146,9 +164,14 @@ def _properties(options: type[Options]) -> Mapping[str, Mapping[str, Any]]:
     return found
 
 
-def _value(schema: Mapping[str, Any]) -> str:
+def _chosen(schema: Mapping[str, Any]) -> Mapping[str, Any]:
     choices = [choice for choice in schema.get("anyOf", [schema]) if choice.get("type") != "null"]
-    chosen = choices[0]
+    found: Mapping[str, Any] = choices[0]
+    return found
+
+
+def _value(schema: Mapping[str, Any]) -> str:
+    chosen = _chosen(schema)
     if "$ref" in chosen:
         return "object of `username` and `password`" if chosen["$ref"].endswith("Basic") else "object"
     kinds = {
@@ -165,6 +188,20 @@ def _setup(vendor: Vendor) -> str:
     given = vendor.setup(URL.format(vendor=vendor.name), vendor.options())
     rows = [(code(name), code(value)) for name, value in given.items()]
     return "**What to paste where** (`setup` of the source)\n\n" + table(("there", "this"), rows)
+
+
+def _asked(vendor: Vendor) -> Iterable[str]:
+    poll = vendor.poll
+    if poll is None:
+        return
+    yield (
+        f"**Asking it** (off until the source has `options.poll`)\n\nAt {code(poll.base_url)}, {poll.per_minute} questions "
+        f"a minute at most. Before: {poll.help}.\n"
+    )
+    rows = [(code(name), feed.title) for name, feed in poll.feeds.items()]
+    if poll.lookup is not None:
+        rows.append((code("lookup"), "the state of one outbound message, where its final report does not come"))
+    yield table(("feed", "what it gives"), rows)
 
 
 def _defaults(options: type[MappedOptions]) -> Iterable[str]:

@@ -4,7 +4,7 @@ from hypothesis import strategies as st
 
 from receiver.sms.drafts import InboundPart
 from receiver.sms.gsm0338 import BASIC, EXTENSION, septets
-from receiver.sms.segments import concatenation, measure
+from receiver.sms.segments import concatenation, measure, without_concatenation
 
 
 @pytest.mark.parametrize(
@@ -137,3 +137,19 @@ def test_both_reference_sizes_are_read_back(reference, total, data):
     assert concatenation(f"060804{reference:04x}{total:02x}{number:02x}") == expected
     if reference <= 0xFF:
         assert concatenation(f"050003{reference:02x}{total:02x}{number:02x}") == expected
+
+
+@pytest.mark.parametrize(
+    ("udh", "expected"),
+    [
+        ("050003CC0201", None),
+        ("0B0003CC020105040B8423F0", "0605040b8423f0"),
+        ("0605040B8423F0", "0605040b8423f0"),
+        ("060804A1B20303", None),
+        ("not hex", "not hex"),
+        ("050003CC02", "050003CC02"),
+        ("0500FFCC0201", "0500FFCC0201"),
+    ],
+)
+def test_the_header_of_a_joined_message_has_no_place_in_it(udh: str, expected: str | None):
+    assert without_concatenation(udh) == expected

@@ -330,6 +330,21 @@ def test_one_part_of_one_is_no_part() -> None:
     assert (got.part, got.extra) == (None, {})
 
 
+@pytest.mark.parametrize(
+    ("udh", "reference"), [("050003CC0201", "204"), ("0608040A1B0201", "2587"), ("0605040B8423F0", None), ("x", None)]
+)
+def test_a_user_data_header_tells_the_place_of_a_part(udh: str, reference: str | None) -> None:
+    got = one({"text": "hi", "udh": udh})
+    assert got.part == (InboundPart(reference=reference, number=1, total=2) if reference else None)
+    assert got.extra == ({} if reference else {"udh": udh})
+
+
+def test_a_header_of_one_part_is_no_part_and_named_parts_come_first() -> None:
+    assert one({"text": "hi", "udh": "050003CC0101"}).part is None
+    got = one({"text": "hi", "udh": "050003CC0201", "part_reference": "7", "part_number": "2", "part_total": "3"})
+    assert got.part == InboundPart(reference="7", number=2, total=3)
+
+
 def test_one_name_is_the_person_at_either_end() -> None:
     fields = {"from": ["sender", "num"], "to": ["num", "service"], "status": "state", "text": "msg"}
     sent = one({"state": "x", "num": "+447700900123"}, fields)
