@@ -39,7 +39,7 @@ from receiver.observe import Counters, Health, log
 from receiver.settings import Settings
 from receiver.sms.consent import Change
 from receiver.sms.timestamps import SECOND
-from receiver.storage import events, keys, partitions, sources
+from receiver.storage import events, keys, partitions, search, sources
 from receiver.storage.amend import Amender
 from receiver.storage.answered import Answered, recording_answers
 from receiver.storage.batch import Batch, Operation
@@ -47,7 +47,7 @@ from receiver.storage.catalog import Catalog
 from receiver.storage.database import (
     Broken,
     CannotStart,
-    Database,
+    Erasable,
     Reader,
     Shared,
     StorageError,
@@ -55,6 +55,7 @@ from receiver.storage.database import (
     Unavailable,
 )
 from receiver.storage.deliveries import Attempt
+from receiver.storage.eraser import Eraser
 from receiver.storage.ids import Ids
 from receiver.storage.indexer import Indexer
 from receiver.storage.keys import Key
@@ -63,7 +64,11 @@ from receiver.storage.migrate import migrate, pending
 from receiver.storage.opening import open_postgres
 from receiver.storage.owing import Outgoing, no_room
 from receiver.storage.ownership import Ownership
+from receiver.storage.places import places
+from receiver.storage.purge import purges_of
+from receiver.storage.purger import Purger
 from receiver.storage.record import Consented, Recorded, Recorder, Recording
+from receiver.storage.retention import Retention
 from receiver.storage.sqlite import SqliteDatabase
 from receiver.storage.subscriptions import Subscription
 from receiver.storage.watch import Limits, watch
@@ -170,7 +175,7 @@ class App:
                     await self._make_first_key()
             yield self
 
-    async def _bring_up_to_date(self, database: Database, *, migrating: bool) -> None:
+    async def _bring_up_to_date(self, database: Erasable, *, migrating: bool) -> None:
         """A command does not change a schema that others are using."""
         if migrating:
             await migrate(database, self.clock)
@@ -182,7 +187,7 @@ class App:
         if await pending(reader):
             raise CannotStart(f"{self.settings.database_name}: the schema is behind this version; migrate it")
 
-    async def _open(self, stack: AsyncExitStack, *, apart: bool) -> Database:
+    async def _open(self, stack: AsyncExitStack, *, apart: bool) -> Erasable:
         """A file is owned by one process; a server is shared, and all who share it go by its clock."""
         settings = self.settings
         if not settings.on_postgres:
@@ -204,7 +209,7 @@ class App:
         """
         async with AsyncExitStack() as stack:
             settings = self.settings
-            database: Database = (
+            database: Erasable = (
                 await open_postgres(settings.database_url, self.world.chance)
                 if settings.on_postgres
                 else await SqliteDatabase.open_reader(settings.database_path)
@@ -218,7 +223,7 @@ class App:
             self.live.still = True
             yield self
 
-    def _build(self, database: Database) -> None:
+    def _build(self, database: Erasable) -> None:
         settings, world, clock = self.settings, self.world, self.clock
         self.database = database
         self.ids = Ids(clock, world.entropy)
@@ -265,6 +270,24 @@ class App:
             wake_lane=self.dispatcher.wake,
             others={"reparse": self._reparse().step},
             stepped=self.indexer.wake,
+        )
+        retention = Retention(events=_micros(settings.retention_events), receipts=_micros(settings.retention_receipts))
+        self.purger = Purger(
+            database=database,
+            batch=self.batch,
+            purges=purges_of(retention, [search.forget]),
+            clock=world.clock,
+            monotonic=world.monotonic,
+        )
+        self.eraser = Eraser(
+            database=database,
+            batch=self.batch,
+            places=places([search.forget]),
+            clock=world.clock,
+            monotonic=world.monotonic,
+            entropy=world.entropy,
+            revise=self.dispatcher.revise,
+            wake_lane=self.dispatcher.wake,
         )
         self._intake = Intake(
             doors=self.catalog,
@@ -326,7 +349,7 @@ class App:
             ping=self._ping,
             wake=self.dispatcher.wake,
             ask_consent=self._ask_consent,
-            jobs_woken=self.jobs.wake,
+            jobs_woken=self._wake_jobs,
             ask_woken=self.poller.wake,
             reread=self._read_again,
             live=self.live,
@@ -345,6 +368,10 @@ class App:
 
     async def _consent(self, wish: Sequence[Change]) -> int:
         return (await self.batch.submit(self._consenting, wish)).changed
+
+    def _wake_jobs(self) -> None:
+        self.jobs.wake()
+        self.eraser.wake()
 
     def _answered(self, committed: Sequence[Recorded | None]) -> None:
         self._recorded([item for item in committed if item is not None])
@@ -380,7 +407,8 @@ class App:
         if dispatch:
             works = (self._send(), self.jobs.run(), self.assembler.run(), self._index())
             running += [asyncio.create_task(work) for work in works]
-            asking = [asyncio.create_task(self._by_one(work)) for work in (self.poller.run, self.reconciler.run)]
+            alone = (self.poller.run, self.reconciler.run, self.purger.run, self.eraser.run)
+            asking = [asyncio.create_task(self._by_one(work)) for work in alone]
         watching = asyncio.create_task(watch(self.batch, self.health, self.limits, self._give_up))
         self._among = self._share(self.shared) if dispatch and self.shared is not None else ()
         try:
@@ -505,6 +533,10 @@ class App:
             await self.batch.write(lambda transaction: sources.failed(transaction, source_id, reason, now))
         except StorageError as error:
             log("refusal.not_noted", level="warning", exc=error, source_id=source_id)
+
+
+def _micros(seconds: float | None) -> int | None:
+    return None if seconds is None else round(seconds * SECOND)
 
 
 @contextmanager

@@ -148,7 +148,13 @@ def _lower(value: object) -> object:
     return value.lower() if isinstance(value, str) else value
 
 
+def _for_ever(value: object) -> object:
+    return None if value is None or not str(value).strip() else seconds(value)
+
+
 Seconds = Annotated[float, BeforeValidator(seconds)]
+Kept = Annotated[float | None, BeforeValidator(_for_ever)]
+"""Seconds; empty, None: for ever."""
 Delay = Annotated[float, Field(gt=0, le=30 * 86_400)]
 
 
@@ -198,6 +204,14 @@ class Settings(BaseModel):
         ge=1,
         le=90 * 86_400,
         description="a subscription is disabled after nothing but failures for so long",
+    )
+    retention_events: Kept = Field(
+        None,
+        ge=60,
+        description="how long events are kept, with their messages and deliveries, unless still owed; empty: for ever",
+    )
+    retention_receipts: Kept = Field(
+        None, ge=60, description="how long requests are kept as they came; empty: for ever"
     )
     lock_wait: Seconds = Field(
         1.0, le=600, description="how long a start waits for another process to let go of the database"

@@ -192,12 +192,22 @@ API: dict[int, Row] = {
         "api/test_events.py::test_a_parameter_that_cannot_be_is_refused_with_its_place",
         "api/test_events.py::test_a_cursor_of_another_list_or_order_or_a_forged_one_is_refused",
         "api/test_events.py::test_a_cursor_whose_position_is_none_is_refused",
+        "api/test_purged.py::test_a_cursor_of_a_purged_position_is_410",
+        "api/test_bounds.py::test_no_list_takes_a_limit_that_is_none",
+        "api/test_bounds.py::test_no_list_takes_a_cursor_that_it_did_not_give",
+    )),
+    39: ("an Idempotency-Key again, with another body, at the same time", (
+        "api/test_idempotency.py::test_the_same_request_again_gets_the_same_answer_and_makes_nothing",
+        "api/test_idempotency.py::test_the_same_key_with_another_request_is_refused",
+        "api/test_idempotency.py::test_of_many_at_once_one_is_carried_out",
     )),
     40: ("too many, too long", (
         "api/test_subscriptions.py::test_there_is_an_end_to_the_number_of_subscriptions_even_for_many_at_once",
         "api/test_sources.py::test_there_is_an_end_to_the_number_of_sources",
         "api/test_edges.py::test_a_body_over_the_limit_is_refused_with_and_without_a_length",
         "api/test_edges.py::test_a_million_mistakes_make_a_bounded_answer",
+        "api/test_bounds.py::test_every_text_and_list_of_a_body_has_an_end_that_the_document_names",
+        "api/test_bounds.py::test_a_description_of_a_megabyte_and_ten_thousand_types_are_refused",
     )),
     41: ("headers that are not the subscriber's", (
         "delivery/test_headers.py::test_headers_that_are_not_the_subscribers_are_refused_by_name",
@@ -210,9 +220,13 @@ API: dict[int, Row] = {
         f"{KEYS}::test_each_scope_may_do_its_own_and_what_it_implies",
         f"{GUESSING}::test_wrong_keys_are_429_after_a_burst_while_the_right_one_is_always_served",
     )),
+    43: ("erasing an unknown number", (
+        "api/test_subjects.py::test_an_unknown_number_gets_the_same_answer_by_the_same_way",
+        "api/test_subjects.py::test_erasing_whom_nobody_knows_changes_nothing",
+    )),
 }  # fmt: skip
 
-LATER = {31: "no vendor that is spoken signs the time", 39: "Idempotency-Key is refused", 43: "erasing is not built"}
+LATER = {31: "no vendor that is spoken signs the time"}
 """Rows about what is not there. 37 and 44 are of the way out, and mapped with it."""
 
 

@@ -41,6 +41,8 @@ def test_without_anything_the_documented_defaults_hold():
         "RECEIVER_DELIVERY_TIMEOUT": "20s",
         "RECEIVER_DELIVERY_CONCURRENCY": "256",
         "RECEIVER_DISABLE_AFTER": "120h",
+        "RECEIVER_RETENTION_EVENTS": None,
+        "RECEIVER_RETENTION_RECEIPTS": None,
         "RECEIVER_LOCK_WAIT": "1s",
         "RECEIVER_LOG_LEVEL": "info",
         "RECEIVER_LOG_FORMAT": "text",
@@ -108,6 +110,17 @@ def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path):
     assert problem("RECEIVER_API_KEY_FILE", str(binary)) == "is not a UTF-8 text file"
 
 
+@pytest.mark.parametrize(("given", "kept"), [("", None), (" ", None), ("90d", 90 * 86_400.0), ("60", 60.0)])
+def test_what_is_kept_for_ever_is_left_empty(given: str, kept: float | None):
+    settings = load(None, {"RECEIVER_RETENTION_EVENTS": given, "RECEIVER_RETENTION_RECEIPTS": given})
+    assert (settings.retention_events, settings.retention_receipts) == (kept, kept)
+
+
+@pytest.mark.parametrize("value", ["0", "59s", "for ever", "-1d"])
+def test_a_time_for_keeping_that_is_too_short_or_none_is_refused(value: str):
+    assert problem("RECEIVER_RETENTION_EVENTS", value).startswith(("should be greater", "must be seconds"))
+
+
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
@@ -115,8 +128,7 @@ def test_a_secret_file_that_cannot_be_read_is_named(tmp_path: Path):
         ("RECEIVER_Port", "; did you mean RECEIVER_PORT?"),
         ("RECEIVER_PORT_FILE", ""),
         ("RECEIVER_", ""),
-        ("RECEIVER_RETENTION_EVENTS", ""),
-        ("RECEIVER_RETENTION_RECEIPTS", ""),
+        ("RECEIVER_RETENTION_EVENTS_FILE", "; did you mean RECEIVER_RETENTION_EVENTS?"),
     ],
 )
 def test_an_unknown_name_is_an_error(name: str, hint: str):

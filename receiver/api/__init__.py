@@ -24,6 +24,7 @@ from receiver.api import (
     reparse,
     sources,
     stream,
+    subjects,
     subscriptions,
     vendors,
 )
@@ -49,6 +50,7 @@ OPERATIONS: Operations = (
     *deliveries.OPERATIONS,
     *reparse.OPERATIONS,  # before the receipts: none of those is called `reparse`
     *receipts.OPERATIONS,
+    *subjects.OPERATIONS,
     *keys.OPERATIONS,
     *health.OPERATIONS,
 )

@@ -19,7 +19,7 @@ from receiver.api.reading import Found, read_along
 from receiver.api.shapes import Page, Time, time, time_or_none
 from receiver.api.subscription_body import Description, Start, Types
 from receiver.sms.matching import Filter, compile_matcher
-from receiver.storage import consumers, events, windows
+from receiver.storage import consumers, events, purges, windows
 from receiver.storage.consumers import Consumer as Row
 from receiver.storage.database import Reader, Transaction, Unavailable
 from receiver.storage.leading import WINDOW
@@ -31,7 +31,7 @@ _LIST = "consumers"
 _SEPARATOR = ":"
 _DIGITS = 18
 
-Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", examples=["billing"])]
+Name = Annotated[str, Field(max_length=64, pattern=r"^[a-z0-9][a-z0-9._-]*$", examples=["billing"])]
 
 _TYPES = "exact names, or prefixes with `*`; `*` is every type but test.ping"
 _PLACE = "`now`; or `beginning`, a time of acceptance, or the id of an event: from there on, that very event included"
@@ -81,6 +81,9 @@ class Consumer(BaseModel):
     description: str | None
     cursor: str = Field(description="what is read next stands behind it")
     behind: int = Field(description="events of any kind in the log behind that, at most")
+    gap: bool = Field(
+        description="some of them, of any kind, were purged before it acknowledged them; it goes on with what is there"
+    )
     acknowledged_at: Time | None
     created_at: Time
     updated_at: Time
@@ -114,9 +117,9 @@ async def listed(context: Context, call: Call[Paged, Nothing]) -> Answer:
     before = position_of(call.query, _LIST, "con")
     async with context.database.reading() as reader:
         found = await consumers.page(reader, before=before, limit=call.query.limit + 1)
-        head = await events.readable(reader)
+        head, gone = await events.readable(reader), (await purges.gone(reader, "events")).seq
     page = turn(call.query, _LIST, found, lambda row: row.id)
-    shown = [_shown(row, head) for row in page.rows]
+    shown = [_shown(row, head, gone) for row in page.rows]
     return Answer(body=ConsumerPage(data=shown, next=page.next, last=page.last), next=page.next)
 
 
@@ -146,7 +149,7 @@ async def read(context: Context, call: Call[ConsumerQuery, Nothing]) -> Answer:
     query = call.query
     async with context.database.reading() as reader:
         row = await _existing(reader, call.path["name"])
-        after = row.position if query.after is None else await _position(reader, row, query.after)
+        after = row.position if query.after is None else await _ahead(reader, row, query.after)
     found = await read_along(
         context, compile_matcher(row.types, row.filter), row.types, after, rows=query.limit, seconds=query.wait
     )
@@ -185,7 +188,8 @@ async def seek(context: Context, call: Call[Nothing, Place]) -> Answer:
 async def _answered(context: Context, name: str) -> Answer:
     async with context.database.reading() as reader:
         row = await _existing(reader, name)
-        return Answer(body=_shown(row, await events.readable(reader)))
+        gone = await purges.gone(reader, "events")
+        return Answer(body=_shown(row, await events.readable(reader), gone.seq))
 
 
 async def _existing(reader: Reader, name: str) -> Row:
@@ -200,7 +204,8 @@ async def _place(context: Context, reader: Reader, place: str | int, pointer: st
     if place == "now":
         return await events.readable(reader)
     if place == "beginning":
-        return 0
+        oldest = await windows.span(reader)
+        return oldest.first - 1 if oldest.size else await events.readable(reader)
     if isinstance(place, int):
         if place > context.clock():
             raise invalid(pointer, "lies in the future; `now` is what comes from now on")
@@ -217,7 +222,8 @@ async def _position(reader: Reader, row: Row, cursor: str) -> int:
     if is_id(cursor, "evt"):
         found = await events.position(reader, cursor)
         if found is None:
-            raise Problem("bad_cursor")
+            gone = await purges.gone(reader, "events")
+            raise Problem("cursor_gone" if cursor <= gone.id else "bad_cursor")
         return found
     moved_at, _, place = decode(f"{_LIST}.{row.id}", cursor).partition(_SEPARATOR)
     if not (place.isascii() and place.isdigit() and len(place) <= _DIGITS):
@@ -225,6 +231,14 @@ async def _position(reader: Reader, row: Row, cursor: str) -> int:
     if moved_at != str(row.moved_at):
         raise Problem("conflict", "The consumer was moved since this cursor was given; read on without it.")
     return int(place)
+
+
+async def _ahead(reader: Reader, row: Row, cursor: str) -> int:
+    """The same to read from, where all that follows is still there."""
+    found = await _position(reader, row, cursor)
+    if found < (await purges.gone(reader, "events")).seq:
+        raise Problem("cursor_gone")
+    return found
 
 
 async def _pass_over(context: Context, row: Row, found: Found) -> None:
@@ -239,7 +253,7 @@ def _cursor(row: Row, position: int) -> str:
     return encode(f"{_LIST}.{row.id}", f"{row.moved_at}{_SEPARATOR}{position}")
 
 
-def _shown(row: Row, head: int) -> Consumer:
+def _shown(row: Row, head: int, gone: int) -> Consumer:
     return Consumer(
         id=row.id,
         name=row.name,
@@ -248,6 +262,7 @@ def _shown(row: Row, head: int) -> Consumer:
         description=row.description,
         cursor=_cursor(row, row.position),
         behind=max(0, head - row.position),
+        gap=row.position < gone,
         acknowledged_at=time_or_none(row.acknowledged_at),
         created_at=time(row.created_at),
         updated_at=time(row.updated_at),
@@ -277,11 +292,12 @@ OPERATIONS: Operations = (
     ),
     Operation(
         method="GET", path="/v1/consumers/{name}/events", summary="What a consumer has not acknowledged yet",
-        scope="read", handler=read, query=ConsumerQuery, answers={200: EventPage}, problems=("conflict",),
+        scope="read", handler=read, query=ConsumerQuery, answers={200: EventPage}, problems=("conflict", "cursor_gone"),
     ),
     Operation(
         method="POST", path="/v1/consumers/{name}/ack", summary="Say up to where a consumer is done", scope="write",
-        handler=acknowledge, body=Acknowledgement, answers={200: Consumer}, problems=("bad_cursor", "conflict"),
+        handler=acknowledge, body=Acknowledgement, answers={200: Consumer},
+        problems=("bad_cursor", "conflict", "cursor_gone"),
     ),
     Operation(
         method="POST", path="/v1/consumers/{name}/seek", summary="Put a consumer anywhere in the log", scope="write",

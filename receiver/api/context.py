@@ -40,6 +40,8 @@ class Context:
     ask_woken   told of a source whose vendor is to be asked for something more
     consent     changes the opt-out list as one wish, and says how many of its lines are others now
     failed      told of a peer without a valid key; for how many seconds it is told no more than 429, 0 for none
+    under_way   calls with an Idempotency-Key that are being carried out, by a hash of it
+    besides     what is written in the transaction of every change
     """
 
     database: Database
@@ -64,6 +66,8 @@ class Context:
     failed: Callable[[str], float] = unlimited
     live: Live = field(default_factory=Live)
     vendors: Mapping[str, Vendor] = field(default_factory=lambda: VENDORS)
+    under_way: set[str] = field(default_factory=set)
+    besides: Callable[[Transaction], Awaitable[None]] | None = None
 
     async def write(
         self, change: Callable[[Transaction], Awaitable[Result]], told: Callable[[Result], None] = lambda _: None
@@ -76,9 +80,12 @@ class Context:
 
         async def guarded(transaction: Transaction) -> Result | Problem:
             try:
-                return await change(transaction)
+                changed = await change(transaction)
             except Problem as problem:
                 return problem
+            if self.besides is not None:
+                await self.besides(transaction)
+            return changed
 
         def committed(result: Result | Problem) -> None:
             if not isinstance(result, Problem):

@@ -37,12 +37,16 @@ def decode(kind: str, cursor: str) -> str:
 
 def place(kind: str, cursor: str) -> int | None:
     """A position in the log, None for its start; raises Problem."""
-    position = decode(kind, cursor)
-    if not position:
+    return number(decode(kind, cursor))
+
+
+def number(text: str) -> int | None:
+    """Of a cursor, None where it has none; raises Problem."""
+    if not text:
         return None
-    if not (position.isascii() and position.isdigit() and len(position) <= _SEQ_DIGITS):
+    if not (text.isascii() and text.isdigit() and len(text) <= _SEQ_DIGITS):
         raise Problem("bad_cursor")
-    return int(position)
+    return int(text)
 
 
 def is_id(text: str, prefix: str) -> bool:

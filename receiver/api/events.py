@@ -1,5 +1,6 @@
 """The event log: the very JSON that was stored, page by page in the order of acceptance, or one by id."""
 
+from dataclasses import replace
 from typing import Annotated, Literal
 
 import orjson
@@ -7,7 +8,7 @@ from pydantic import AfterValidator, Field, RootModel
 
 from receiver.api import deliveries
 from receiver.api.context import Context
-from receiver.api.cursor import Turned, is_id, place, turn
+from receiver.api.cursor import Turned, decode, encode, is_id, number, turn
 from receiver.api.deliveries import DeliveryPage
 from receiver.api.inputs import Address, Input, Moment, Nothing, Paged, Text, Word
 from receiver.api.operation import Answer, Call, Operation, Operations
@@ -16,11 +17,12 @@ from receiver.api.shapes import Page
 from receiver.sms.events import STATUSES, TYPES, Event
 from receiver.sms.matching import valid_type_pattern
 from receiver.sms.words import query as words_of
-from receiver.storage import events
+from receiver.storage import events, purges
 from receiver.storage.database import Reader
 
 FORWARD = "events.asc"
 """The kind of a cursor that goes on towards newer events."""
+_KNOWN = ":"
 
 
 def type_pattern(pattern: str) -> str:
@@ -95,7 +97,12 @@ async def listed(context: Context, call: Call[EventQuery, Nothing]) -> Answer:
         seen = await events.look(
             reader, wanted(query), after=after, limit=query.limit + 1, newest_first=query.order == "desc"
         )
-    page = turn(query, kind, seen.rows, lambda row: str(row.seq), upto=seen.upto)
+        gone = (await purges.gone(reader, "events")).seq
+        at_end = query.order == "asc" and not seen.rows and seen.upto is None
+        end = await events.readable(reader) if at_end else None
+    page = turn(query, kind, seen.rows, lambda row: _mark(row.seq, gone), upto=seen.upto and _mark(seen.upto, gone))
+    if end is not None:  # who looks for something rare keeps up with the log, and with what is purged of it
+        page = replace(page, last=encode(kind, str(max(end, after or 0))))
     return Answer(body=_joined(page), next=page.next)
 
 
@@ -116,13 +123,30 @@ async def owed(context: Context, call: Call[Paged, Nothing]) -> Answer:
 
 
 async def position(reader: Reader, after: str, kind: str = FORWARD) -> int | None:
-    """Where in the log a cursor or an event is, None for the very start; raises Problem."""
+    """Where in the log a cursor or an event is, None for the very start; raises Problem, also where something that
+    follows is no longer kept. Of gaps that were there when the cursor was given, its owner knows.
+    """
+    gone, known = await purges.gone(reader, "events"), 0
     if is_id(after, "evt"):
         found = await events.position(reader, after)
         if found is None:
-            raise Problem("bad_cursor")
-        return found
-    return place(kind, after)
+            raise Problem("cursor_gone" if after <= gone.id else "bad_cursor")
+    else:
+        seq, _, gaps = decode(kind, after).partition(_KNOWN)
+        found, known = number(seq), number(gaps) or 0
+    forward = kind == FORWARD
+    if not forward and found is None:
+        return None
+    if (found or 0) < gone.seq + (
+        not forward
+    ) and known < gone.seq:  # oldest first, what follows the last that went is all there
+        raise Problem("cursor_gone")
+    return found
+
+
+def _mark(seq: int, gone: int) -> str:
+    """Below the newest that was purged stands what was still owed, to be paged through with the gaps as they are."""
+    return str(seq) if seq > gone else f"{seq}{_KNOWN}{gone}"
 
 
 def wanted(query: EventFilters) -> events.Wanted:
@@ -151,7 +175,7 @@ def _joined(page: Turned[events.Logged]) -> bytes:
 OPERATIONS: Operations = (
     Operation(
         method="GET", path="/v1/events", summary="The event log", scope="read", handler=listed, query=EventQuery,
-        answers={200: EventPage},
+        answers={200: EventPage}, problems=("cursor_gone",),
     ),
     Operation(
         method="GET", path="/v1/events/{id}", summary="One event", scope="read", handler=get, answers={200: AnyEvent},

@@ -145,7 +145,8 @@ async def _zipped(body: AsyncGenerator[bytes], name: str, now: int) -> AsyncGene
 OPERATIONS: Operations = (
     Operation(
         method="GET", path="/v1/events/export", summary="The log as a file, NDJSON or CSV", scope="read",
-        handler=export, query=ExportQuery, answers={200: None}, streams=(NDJSON, CSV, ZIP), problems=("bad_cursor",),
+        handler=export, query=ExportQuery, answers={200: None}, streams=(NDJSON, CSV, ZIP),
+        problems=("bad_cursor", "cursor_gone"),
     ),
     Operation(
         method="GET", path="/v1/campaign-report", summary="Each message of a period and where it stands, as CSV",

@@ -1,11 +1,11 @@
 """Jobs: deliveries recovered and events replayed, however many, as long work that is watched and can be canceled.
 
-Requests that are read again are jobs too, see `receiver.api.reparse`.
+Erasures, asked for in `subjects`, and requests that are read again, in `reparse`, are jobs too.
 """
 
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, Field, ValidationInfo, field_validator
 
@@ -27,17 +27,18 @@ _LIST = "jobs"
 State = Literal["running", "done", "canceled", "failed"]
 SubscriptionIds = Annotated[list[Word], Field(min_length=1, max_length=1000)]
 
+WISHES = get_args(Wish)
 _NAMED = "only these; each must be active, and gets what matches it. Left out: every active subscription that matches"
 
 
 class Job(BaseModel):
     id: str = Field(examples=["job_01k5z2v0c3x9q8w7e6r5t4y3u2"])
-    kind: str = Field(examples=["recover", "replay", "start", "reparse"])
+    kind: str = Field(examples=["recover", "replay", "start", "reparse", "erase"])
     state: str = Field(examples=["running", "done", "canceled", "failed"])
-    done: int = Field(description="rows that were looked at: events, deliveries, or receipts")
+    done: int = Field(description="rows that were looked at: events, deliveries, receipts, or anything")
     total: int = Field(description="rows to look at, as far as it was known when the job was asked for")
     released: int = Field(
-        description="deliveries that were made or opened again; of a reparse the events that were made"
+        description="deliveries made or opened again; of a reparse the events made, of an erasure the rows changed"
     )
     error: str | None = Field(description="why it was canceled or failed, where that was not asked for")
     subscription_id: str | None = Field(description="null when it is for several")
@@ -77,6 +78,7 @@ class Recovery(_Period):
     states: list[Wish] = Field(
         ["failed", "held"],
         min_length=1,
+        max_length=len(WISHES),
         description="`failed` (given up: dead, forbidden), `held`, `missing` (events that match and are not owed to it "
         "yet), `all` (every event that matches, also what it took before)",
     )
@@ -119,6 +121,8 @@ async def cancel(context: Context, call: Call[Nothing, Nothing]) -> Answer:
             raise Problem("not_found")
         if row.state not in ("running", "canceled"):
             raise Problem("conflict", f"The job is {row.state}.")
+        if row.kind == "erase":
+            raise Problem("conflict", "An erasure is carried out to its end.")
         if await jobs.finish(transaction, row, "canceled", now):
             return replace(row, state="canceled", updated_at=now)
         return row

@@ -15,7 +15,7 @@ from receiver.api.problem import Problem
 from receiver.api.shapes import Page, Time, time, time_or_none
 from receiver.sms.events import Media
 from receiver.sms.words import query as words_of
-from receiver.storage import message_list, timeline
+from receiver.storage import message_list, purges, timeline
 from receiver.storage.database import Reader, Transaction
 from receiver.storage.message_list import Wanted
 
@@ -143,8 +143,13 @@ async def _text_position(reader: Reader, query: Paged) -> int | None:
         return place(_FOUND, query.after)
     found = await message_list.text_position(reader, query.after)
     if found is None:
-        raise Problem("bad_cursor")
+        raise Problem("cursor_gone" if await _purged(reader, query.after) else "bad_cursor")
     return found
+
+
+async def _purged(reader: Reader, message_id: str) -> bool:
+    """Whether its events are older than the newest that was purged."""
+    return message_id.partition("_")[2] <= (await purges.gone(reader, "events")).id.partition("_")[2]
 
 
 async def get(context: Context, call: Call[Nothing, Nothing]) -> Answer:
@@ -309,7 +314,7 @@ def _unread(body: ReadBody) -> Wanted:
 OPERATIONS: Operations = (
     Operation(
         method="GET", path="/v1/messages", summary="List messages, newest first", scope="read", handler=listed,
-        query=MessageQuery, answers={200: MessagePage},
+        query=MessageQuery, answers={200: MessagePage}, problems=("cursor_gone",),
     ),
     Operation(
         method="POST", path="/v1/messages/read", summary="Mark inbound messages as read, by id or by filters",

@@ -16,6 +16,7 @@ from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from receiver import __version__
 from receiver.api.context import Context
+from receiver.api.idempotency import HEADER, KEY_PATTERN
 from receiver.api.inputs import Input, Nothing, Paged
 from receiver.api.operation import JSON, Answer, Call, Operation, Operations
 from receiver.api.problem import CODES, MEDIA_TYPE, RETRY_AFTER, Code, ProblemDetails
@@ -30,6 +31,7 @@ _DESCRIPTION = (
     "follows on from here. Fields, types and words are added over time, never removed."
 )
 _TEXT: Schema = {"type": "string"}
+_IN_PATH = re.compile(r"\{(\w+)\}")
 
 
 class Document(RootModel[dict[str, Any]]):
@@ -115,10 +117,7 @@ def _operation(operation: Operation[Any, Any], schemas: _Schemas) -> Schema:
         "parameters": [
             *_path_parameters(operation.path),
             *_query_parameters(operation.query),
-            *(
-                {"name": name, "in": "header", "description": about, "schema": _TEXT}
-                for name, about in operation.headers.items()
-            ),
+            *_header_parameters(operation),
         ],
         "responses": dict(_responses(operation, schemas)),
         "security": [{"key": [operation.scope]}] if operation.scope else [],
@@ -137,7 +136,7 @@ def _taken(operation: Operation[Any, Any], schemas: _Schemas) -> Schema:
 
 
 def _path_parameters(path: str) -> Iterable[Schema]:
-    for name in re.findall(r"{(\w+)}", path):
+    for name in _IN_PATH.findall(path):
         yield {"name": name, "in": "path", "required": True, "schema": _TEXT}
 
 
@@ -145,6 +144,14 @@ def _query_parameters(query: type[Input]) -> Iterable[Schema]:
     for name, described in query.model_json_schema(mode="validation").get("properties", {}).items():
         about = {"description": described["description"]} if "description" in described else {}
         yield {"name": name, "in": "query", **about, "schema": _parameter_schema(described)}
+
+
+def _header_parameters(operation: Operation[Any, Any]) -> Iterable[Schema]:
+    if operation.takes_key:
+        about = "the same request under the same key is carried out once and answered alike for 24 hours"
+        yield {"name": HEADER, "in": "header", "description": about, "schema": _TEXT | {"pattern": KEY_PATTERN}}
+    for name, about in operation.headers.items():
+        yield {"name": name, "in": "header", "description": about, "schema": _TEXT}
 
 
 def _parameter_schema(described: Schema) -> Schema:

@@ -13,6 +13,7 @@ from starlette.types import Scope as ASGIScope
 
 from receiver.api.auth import Principal, Scope, authorize
 from receiver.api.context import Context
+from receiver.api.idempotency import HEADER, key_of, once
 from receiver.api.inputs import Input, Nothing, Paged, parameters, parse_body, read_body, read_query
 from receiver.api.problem import Code, Problem, invalid
 from receiver.api.streaming import Streamed
@@ -83,6 +84,13 @@ class Operation(Generic[Query, Body]):
         return self.method in ("POST", "PUT", "PATCH")
 
     @property
+    def takes_key(self) -> bool:
+        """Whether an Idempotency-Key makes it safe to send again; every other method may be repeated as it is. What is
+        kept for that is an answer in one piece.
+        """
+        return self.method == "POST" and not self.streams
+
+    @property
     def problem_codes(self) -> Sequence[Code]:
         found: list[Code] = ["invalid_input", "unavailable", *self.problems]
         if self.scope is not None:
@@ -91,6 +99,8 @@ class Operation(Generic[Query, Body]):
             found.append("not_found")
         if self.takes_body:
             found.append("too_large")
+        if self.takes_key:
+            found.append("conflict")
         if issubclass(self.query, Paged):
             found.append("bad_cursor")
         return found
@@ -99,21 +109,28 @@ class Operation(Generic[Query, Body]):
         """Raises Problem and StorageError."""
         principal = await authorize(context, request, self.scope)
         query = read_query(request.scope["query_string"], self.query)
-        body = await self._body(request)
+        content = await read_body(request) if self.takes_body else b""
         headers = {name: request.headers[name] for name in self.headers if name in request.headers}
-        call = Call(principal=principal, path=request.path_params, query=query, body=body, headers=headers)
-        answer = await self.handler(context, call)
-        if answer.stream is not None:
-            return await Streamed.begun(answer.stream, _headers(answer, context, request), answer.media_type)
-        return _response(answer, context, request)
+        call = Call(
+            principal=principal, path=request.path_params, query=query, body=self._body(content), headers=headers
+        )
 
-    async def _body(self, request: Request) -> Body:
-        if not self.takes_body:
-            return parse_body(b"", self.body)
-        if "idempotency-key" in request.headers:
-            raise invalid("", "Idempotency-Key is not supported yet")
-        body = await read_body(request)
-        return parse_body(body, self.body) if self.takes == JSON else self.body.model_validate({"content": body})
+        async def act(context: Context) -> Response:
+            answer = await self.handler(context, call)
+            if answer.stream is not None:
+                return await Streamed.begun(answer.stream, _headers(answer, context, request), answer.media_type)
+            return _response(answer, context, request)
+
+        key = key_of(request)
+        if key is None or not self.takes_body:
+            return await act(context)
+        if not self.takes_key:
+            raise invalid("", f"{HEADER} is for POST with an answer in one piece")
+        return await once(context, request, key, content, act)
+
+    def _body(self, content: bytes) -> Body:
+        """Raises Problem."""
+        return parse_body(content, self.body) if self.takes == JSON else self.body.model_validate({"content": content})
 
 
 Operations = Sequence[Operation[Any, Any]]

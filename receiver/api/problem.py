@@ -17,7 +17,7 @@ Code = Literal[
 CODES: Mapping[Code, tuple[int, str]] = {
     "invalid_input": (422, "The request is not what this operation takes; `errors` names each place."),
     "bad_cursor": (400, "`after` is neither a cursor of this list and order nor an id of it."),
-    "cursor_gone": (410, "What the cursor points at is no longer kept."),
+    "cursor_gone": (410, "What follows the cursor is no longer kept; begin again without it."),
     "unauthorized": (401, "A valid API key is needed: Authorization: Bearer <key>."),
     "forbidden_scope": (403, "The API key lacks the scope that this operation needs."),
     "not_found": (404, "There is no such thing."),

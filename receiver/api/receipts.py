@@ -12,7 +12,7 @@ from receiver.api.inputs import Moment, Nothing, Paged, Word
 from receiver.api.operation import Answer, Call, Operation, Operations
 from receiver.api.problem import Problem
 from receiver.api.shapes import MASK, Page, Time, shown, time
-from receiver.storage import receipts, sources
+from receiver.storage import purges, receipts, sources
 from receiver.storage.receipts import Outcome
 
 _LIST = "receipts"
@@ -62,6 +62,8 @@ async def listed(context: Context, call: Call[ReceiptQuery, Nothing]) -> Answer:
     query = call.query
     before = position_of(query, _LIST, "rcp")
     async with context.database.reading() as reader:
+        if before is not None and before <= (await purges.gone(reader, "receipts")).id:
+            raise Problem("cursor_gone")
         found = await receipts.page(
             reader,
             source=query.source,
@@ -134,7 +136,7 @@ def _summary(row: receipts.Summary | receipts.Receipt, size: int) -> ReceiptSumm
 OPERATIONS: Operations = (
     Operation(
         method="GET", path="/v1/receipts", summary="List receipts, newest first", scope="read", handler=listed,
-        query=ReceiptQuery, answers={200: ReceiptPage},
+        query=ReceiptQuery, answers={200: ReceiptPage}, problems=("cursor_gone",),
     ),
     Operation(
         method="GET", path="/v1/receipts/{id}", summary="A request as it came", scope="read", handler=get,

@@ -85,7 +85,8 @@ def _event(body: str) -> str:
 OPERATIONS: Operations = (
     Operation(
         method="GET", path="/v1/events/stream", summary="The event log as it grows (Server-Sent Events)", scope="read",
-        handler=stream, query=StreamQuery, answers={200: None}, streams=(MEDIA_TYPE,), problems=("bad_cursor",),
+        handler=stream, query=StreamQuery, answers={200: None}, streams=(MEDIA_TYPE,),
+        problems=("bad_cursor", "cursor_gone"),
         headers={LAST_EVENT_ID: "the last id that was seen; goes before `after`"},
     ),
 )  # fmt: skip

@@ -62,7 +62,7 @@ Rate = Annotated[float, Field(gt=0, le=MOST_PER_SECOND, allow_inf_nan=False)]
 Start = Annotated[
     str | int,
     BeforeValidator(_start),
-    WithJsonSchema({"type": "string", "examples": ["now", "beginning", "2026-11-20T14:47:03Z"]}),
+    WithJsonSchema({"type": "string", "maxLength": 64, "examples": ["now", "beginning", "2026-11-20T14:47:03Z"]}),
 ]
 
 _URL = "https, or http with a warning; kept byte for byte"

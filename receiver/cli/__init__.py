@@ -15,6 +15,7 @@ from receiver.cli.bring_in import bring_in
 from receiver.cli.check import check
 from receiver.cli.consumers import consumer
 from receiver.cli.deliveries import deliveries
+from receiver.cli.erase import erase
 from receiver.cli.events import events
 from receiver.cli.export import campaign
 from receiver.cli.jobs import jobs, replay
@@ -50,6 +51,7 @@ COMMANDS = (
     jobs,
     trigger,
     keys,
+    erase,
     backup,
     restore,
 )

@@ -95,7 +95,16 @@ def ask(reach: Reach, path: str, given: Mapping[str, Any], *, wait: bool, as_jso
     """Asks for a job and says how to watch it, or waits for its end."""
     someone_runs = _runs(reach)
     body = {name: list(value) if isinstance(value, tuple) else value for name, value in given.items() if value}
-    job = reach.change("POST", path, body)["job"]
+    _followed(reach, reach.change("POST", path, body)["job"], someone_runs, wait=wait, as_json=as_json)
+
+
+def follow(reach: Reach, job_id: str, *, wait: bool, as_json: bool) -> None:
+    """The same for a job that was just asked for."""
+    someone_runs = _runs(reach)
+    _followed(reach, reach.read(f"{PATH}/{job_id}"), someone_runs, wait=wait, as_json=as_json)
+
+
+def _followed(reach: Reach, job: Document, someone_runs: bool, *, wait: bool, as_json: bool) -> None:
     if wait and someone_runs:
         job = _ended(reach, job)
     if as_json:
@@ -137,12 +146,13 @@ def _looked(reach: Reach, job: Document) -> Document:
 
 
 def _begun(job: Document) -> str:
-    return f"Began {job['id']}, {job['total']} to look at. Watch it: receiver jobs show {job['id']}"
+    total = f", {job['total']} to look at" if job["total"] else ""
+    return f"Began {job['id']}{total}. Watch it: receiver jobs show {job['id']}"
 
 
 def _progress(job: Document) -> str:
-    what = "events made" if job["kind"] == "reparse" else "to be sent"
-    return f"{job['done']} looked at, {job['released']} {what}"
+    became = {"erase": "erased", "reparse": "events made"}.get(job["kind"], "to be sent")
+    return f"{job['done']} looked at, {job['released']} {became}"
 
 
 def _row(item: Document) -> Sequence[object]:

@@ -80,15 +80,19 @@ class Reach:
 
     def read(self, path: str, query: Query = ()) -> Any:
         """The JSON of a GET. Raises Failure."""
-        return self._asked("GET", path, query=query, changes=False)
+        return _content(self._asked("GET", path, query=query, changes=False))
 
     def change(self, method: str, path: str, body: Mapping[str, Any] | None = None, query: Query = ()) -> Any:
         """The JSON of the answer, None where there is none. Raises Failure."""
-        return self._asked(method, path, query=query, body=body, changes=True)
+        return _content(self._asked(method, path, query=query, body=body, changes=True))
+
+    def locate(self, method: str, path: str) -> str:
+        """Where the answer says that what was asked for is. Raises Failure."""
+        return self._asked(method, path, changes=True).headers.get("location", "")
 
     def upload(self, path: str, content: bytes, kind: str, query: Query = ()) -> Any:
         """The JSON of the answer to a POST of something that is no JSON. Raises Failure."""
-        return self._asked("POST", path, query=query, content=content, kind=kind, changes=True)
+        return _content(self._asked("POST", path, query=query, content=content, kind=kind, changes=True))
 
     def change_each(
         self, method: str, path: str, bodies: Iterable[Mapping[str, Any]], done: Callable[[Any], None]
@@ -98,14 +102,14 @@ class Reach:
         async def ask() -> None:
             async with self._client(changes=True) as client:
                 for body in bodies:
-                    done(_content(await client.request(method, path, json=body), path))
+                    done(_content(_succeeded(await client.request(method, path, json=body), path)))
 
         with told():
             asyncio.run(ask())
 
     def act(self, path: str, body: Mapping[str, Any] | None = None) -> Any:
         """A POST that changes nothing in the database, so that it needs no lock. Raises Failure."""
-        return self._asked("POST", path, body=body, changes=False)
+        return _content(self._asked("POST", path, body=body, changes=False))
 
     @asynccontextmanager
     async def streaming(
@@ -133,7 +137,7 @@ class Reach:
     def _asked(
         self, method: str, path: str, *, query: Query = (), body: Mapping[str, Any] | None = None,
         content: bytes | None = None, kind: str | None = None, changes: bool,
-    ) -> Any:  # fmt: skip
+    ) -> httpx2.Response:  # fmt: skip
         headers = {"content-type": kind} if kind else {}
 
         async def ask() -> httpx2.Response:
@@ -144,7 +148,7 @@ class Reach:
 
         with told():
             response = asyncio.run(ask())
-        return _content(response, path)
+        return _succeeded(response, path)
 
     @asynccontextmanager
     async def _client(self, *, changes: bool, running: bool = False) -> AsyncIterator[httpx2.AsyncClient]:
@@ -200,9 +204,14 @@ async def _opened(
         yield answer
 
 
-def _content(response: httpx2.Response, path: str) -> Any:
+def _succeeded(response: httpx2.Response, path: str) -> httpx2.Response:
+    """Raises Failure."""
     if not response.is_success:
         raise Failure(*_problems(response, path))
+    return response
+
+
+def _content(response: httpx2.Response) -> Any:
     if response.status_code == HTTPStatus.NO_CONTENT:
         return None
     try:

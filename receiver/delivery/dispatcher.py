@@ -6,6 +6,8 @@ when a retry is due. An attempt's place is free again only after its outcome is 
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import chain
 from math import inf
 from typing import Protocol
 
@@ -64,13 +66,13 @@ class Dispatcher:
         self._count = count
         self._ladder = Ladder(catalog, round(pace.disable_after * 1e6))
         self._tasks: set[asyncio.Task[None]] = set()
+        self._trying: dict[str, Leased] = {}
         self._wake = asyncio.Event()
         self._ahead = 0
         self._until = 0
         self._alarm = inf
         self._stopping = False
         self._alone = alone
-        self._attempting: set[str] = set()
         self._endings = Endings(catalog, self._ladder, self._now, tell, lanes.full, lambda: lanes.holder)
         self._finishing: Operation[Finished, Ended] = Operation(self._endings.record, self._ended)
         self._taking: Operation[Ask, Found] = Operation(self._take, self._took)
@@ -93,6 +95,15 @@ class Dispatcher:
             lane.overflow = True
             now = self._clock()
             self._expect(lane, Due(now, now))
+
+    def revise(self, bodies: Mapping[str, bytes], renamed: Callable[[str], str]) -> None:
+        """Events were erased: what is in memory is sent as they are now, in conversations as they are called now. An
+        attempt that is under way cannot be called back, but what is answered to it is not kept.
+        """
+        for item in chain(self._trying.values(), *(lane.queued for lane in self._lanes)):
+            item.body = bodies.get(item.event_id, item.body)
+            if item.event_id in bodies and item.conversation is not None:
+                item.conversation = renamed(item.conversation)
 
     async def run(self) -> None:
         """Sends until stopped. Starts with what an earlier process left behind; raises StorageError if it cannot."""
@@ -127,7 +138,7 @@ class Dispatcher:
     @property
     def known(self) -> set[str]:
         """The ids of all deliveries in memory."""
-        return self._attempting.union(item.delivery_id for lane in self._lanes for item in lane.queued)
+        return {*self._trying, *(item.delivery_id for lane in self._lanes for item in lane.queued)}
 
     def noticed(self, due: Mapping[str, Due]) -> None:
         """Deliveries in store, whoever put them there, are due then."""
@@ -270,13 +281,14 @@ class Dispatcher:
 
     async def _deliver(self, lane: Lane, item: Leased) -> None:
         """One attempt of one delivery, until its outcome is on disk."""
-        self._attempting.add(item.delivery_id)
+        self._trying[item.delivery_id] = item
         try:
-            now = self._clock()
+            now, sent = self._clock(), item.body
             outcome = await self._post(lane, item, now)
             ended = self._clock()
             verdict = self._judge(lane, item, outcome, ended)
-            done = finished(item, verdict, attempt(outcome, item.attempts + 1, now))
+            made = attempt(outcome, item.attempts + 1, now)
+            done = finished(item, verdict, made if item.body is sent else replace(made, answer=b""))
             await self._insist(lambda: self._batch.submit(self._finishing, done))
             self._account(lane, verdict)
             if done.after is not None:
@@ -285,7 +297,7 @@ class Dispatcher:
         except StorageError as error:
             log("attempt.not_recorded", level="warning", exc=error, delivery_id=item.delivery_id)
         finally:
-            self._attempting.discard(item.delivery_id)
+            self._trying.pop(item.delivery_id, None)
             self._lanes.done(lane, item)
             if lane in self._lanes.expecting and any(lane.wants(self._clock())):
                 self._wake.set()

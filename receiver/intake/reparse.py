@@ -17,6 +17,7 @@ from receiver.sms.compose import Entry
 from receiver.sms.corrections import about_the_same, changes
 from receiver.sms.joining import Part, joined
 from receiver.sms.state import State
+from receiver.sms.subject import ERASED
 from receiver.storage import corrections, identities, parts, receipts
 from receiver.storage.catalog import Catalog, Door
 from receiver.storage.corrections import Standing
@@ -75,7 +76,7 @@ async def plan(
         made.skipped = "no_source"
         return made
     standing = await corrections.standing(reader, receipt.id, receipt.received_at)
-    if any("erased" in item.data.get("flags", ()) for item in standing):
+    if receipt.note == ERASED or any(ERASED in item.data.get("flags", ()) for item in standing):
         made.skipped = "erased"
         return made
     understood = reread(receipt, door, public_url)

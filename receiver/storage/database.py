@@ -111,6 +111,16 @@ class Database(Protocol):
     async def close(self) -> None: ...
 
 
+class Erasable(Database, Protocol):
+    """A database that something may be erased from for good."""
+
+    async def scrub(self) -> bool:
+        """What was overwritten or deleted stands in no log of the engine any more, or False: something is in the way
+        for now. Where the engine sees to that in its own time, nothing is to do. Raises Unavailable, Broken.
+        """
+        ...
+
+
 class Shared(Database, Protocol):
     """A database that many processes use at once."""
 

@@ -113,19 +113,22 @@ async def newest_id(reader: Reader) -> str | None:
            UNION ALL SELECT max(id) FROM deliveries UNION ALL SELECT max(id) FROM sources
            UNION ALL SELECT max(id) FROM subscriptions UNION ALL SELECT max(id) FROM keys
            UNION ALL SELECT max(id) FROM jobs UNION ALL SELECT max(id) FROM consumers
-           UNION ALL SELECT max(message_id) FROM long_messages"""
+           UNION ALL SELECT max(message_id) FROM long_messages UNION ALL SELECT max(gone_id) FROM purges"""
     )
     return max((row[0] for row in rows if row[0]), key=lambda made: made.partition("_")[2], default=None)
 
 
 async def readable(reader: Reader) -> int:
-    """Up to which position the log may be read: nothing that is still to be committed will stand before it.
+    """Up to which position the log may be read: nothing that is still to be committed will stand before it. What was
+    purged at its end counts.
 
     To be asked before what is read. Where many processes write, an event may be visible while one with a lower position
     is still to be committed; who went on behind it would miss that one.
     """
-    ((last,),) = await reader.fetch("SELECT seq FROM horizon")
-    return int(last)
+    ((last, gone),) = await reader.fetch(
+        "SELECT (SELECT seq FROM horizon), (SELECT gone_seq FROM purges WHERE what = 'events')"
+    )
+    return max(int(last), gone or 0)
 
 
 async def follow(

@@ -1,7 +1,7 @@
 """Jobs: long work that survives a restart, because how far it got is committed together with what it did.
 
 Asked for by the API, done by `receiver.delivery.recover` one bounded step after the other: recover, replay and start
-by `receiver.delivery.steps`, reparse by `receiver.intake.apply`.
+by `receiver.delivery.steps`, reparse by `receiver.intake.apply`; erasures by `eraser`.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from receiver.storage.database import Reader, Row, Transaction, skipping
 from receiver.storage.receipts import Choice
 from receiver.storage.sources import changed
 
-Kind = Literal["recover", "replay", "start", "reparse"]
+Kind = Literal["recover", "replay", "start", "reparse", "erase"]
 JobState = Literal["running", "done", "canceled", "failed"]
 Wish = Literal["failed", "held", "missing", "all"]
 
@@ -37,6 +37,7 @@ class Request:
     since, until       of acceptance, unix microseconds
     last               where it ends: an event's place in the log, a delivery's or a receipt's id; None: with the log
     subscription_ids   whom a replay is for; None for all that it matches
+    subject            the number that an erasure is about, and a `salt` of its own (hex); forgotten when it ends
     receipt            which requests are read again
     """
 
@@ -47,6 +48,8 @@ class Request:
     until: int | None = None
     last: int | str | None = None
     subscription_ids: Sequence[str] | None = None
+    subject: str | None = None
+    salt: str | None = None
     receipt: Choice = NO_CHOICE
 
     @property
@@ -122,12 +125,33 @@ async def running(transaction: Transaction, after: str) -> Job | None:
     """
     rows = await transaction.fetch(
         f"""SELECT {_COLUMNS} FROM jobs WHERE id = coalesce(
-               (SELECT min(id) FROM jobs WHERE state = 'running' AND id > ?),
-               (SELECT min(id) FROM jobs WHERE state = 'running'))"""
+               (SELECT min(id) FROM jobs WHERE state = 'running' AND kind <> 'erase' AND id > ?),
+               (SELECT min(id) FROM jobs WHERE state = 'running' AND kind <> 'erase'))"""
         + skipping(transaction),
         after,
     )
     return _row(rows[0]) if rows else None
+
+
+async def erasing(reader: Reader) -> Job | None:
+    """The oldest erasure that is not done."""
+    rows = await reader.fetch(
+        f"SELECT {_COLUMNS} FROM jobs WHERE state = 'running' AND kind = 'erase' ORDER BY id LIMIT 1"
+    )
+    return _row(rows[0]) if rows else None
+
+
+async def reach(transaction: Transaction, job: Job, now: int) -> None:
+    """Notes how far an erasure is, as `job` has it."""
+    await transaction.fetch(
+        "UPDATE jobs SET position = ?, done = ?, total = ?, released = ?, updated_at = ? WHERE id = ?",
+        job.position, job.done, job.total, job.released, now, job.id,
+    )  # fmt: skip
+
+
+async def forget(transaction: Transaction, job_id: str) -> None:
+    """What the job was asked for, with whatever that names."""
+    await transaction.fetch("UPDATE jobs SET request = ? WHERE id = ?", _dumped(Request(wishes=[])), job_id)
 
 
 async def advance(

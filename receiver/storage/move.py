@@ -24,7 +24,8 @@ TABLES: Final[Mapping[LiteralString, tuple[LiteralString, ...]]] = {
     "identities": ("key",), "messages": ("id",), "receipts": ("id",), "events": ("seq",), "deliveries": ("id",),
     "attempts": ("delivery_id", "number"), "long_messages": ("message_id",), "message_parts": ("message_id", "number"),
     "corrections": ("event_id",), "polls": ("source_id", "feed"), "tokens": ("source_id",),
-    "lookups": ("source_id", "name"), "reconciled": ("one",),
+    "lookups": ("source_id", "name"), "reconciled": ("one",), "purges": ("what",), "secrets": ("name",),
+    "idempotency": ("key",),
 }  # fmt: skip
 """Every table that is moved, by what it is walked."""
 OWN: Final = frozenset({"catalog", "migrations", "processes", "moves", "followers", "texts"})

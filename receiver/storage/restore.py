@@ -125,7 +125,9 @@ async def _quieted(transaction: Transaction, now: int) -> tuple[int, int]:
         now,
     )
     ((held,),) = await transaction.fetch("SELECT changes()")
-    await transaction.fetch("UPDATE jobs SET state = 'canceled', updated_at = ? WHERE state = 'running'", now)
+    await transaction.fetch(
+        "UPDATE jobs SET state = 'canceled', updated_at = ? WHERE state = 'running' AND kind <> 'erase'", now
+    )
     ((canceled,),) = await transaction.fetch("SELECT changes()")
     # the intake owes them nothing while their job goes through the log, and that one is over
     await transaction.fetch("UPDATE subscriptions SET catching_up = 0 WHERE catching_up <> 0")

@@ -32,6 +32,8 @@ ERRORS = (sqlite3.Error, UnicodeDecodeError)
 _NO_TEXT = "Could not decode to UTF-8"
 _ROWS_A_STATEMENT = 64
 _STATEMENTS_KEPT = 1024
+_SCRUB_WAIT_MS = 50
+"""For readers, while every write waits."""
 
 
 class Line(Protocol):
@@ -69,8 +71,9 @@ class InThread:
 class SqliteDatabase:
     """See `Database`. Opened by `open`, by the process that owns the lock; `open_reader` needs no lock."""
 
-    def __init__(self, writer: Line | None, readers: Sequence[Line]) -> None:
+    def __init__(self, writer: Line | None, readers: Sequence[Line], busy_seconds: float = 1.0) -> None:
         self._writer = writer
+        self._busy_ms = round(busy_seconds * 1000)
         self._writing = asyncio.Lock()
         self._readers = readers
         self._damaged = False
@@ -100,7 +103,7 @@ class SqliteDatabase:
             except ERRORS as error:
                 raise CannotStart(f"{path}: cannot be opened as a database ({_said(error)})") from None
             opened.pop_all()
-        return cls(writing, pool)
+        return cls(writing, pool, busy_seconds)
 
     @classmethod
     async def open_reader(cls, path: Path) -> Self:
@@ -143,6 +146,22 @@ class SqliteDatabase:
                 self._damaged = self._damaged or isinstance(error, Broken)
                 await _rolled_back(writer)
                 raise
+
+    async def scrub(self) -> bool:
+        """Moves the log into the database and empties it; readers of an old state are in the way. What was deleted is
+        overwritten there (`secure_delete`).
+        """
+        writer = self._writer
+        if writer is None:
+            raise StorageError("this database was opened for reading")
+        async with self._writing:
+            try:
+                await _ask(writer, f"PRAGMA busy_timeout = {_SCRUB_WAIT_MS}")
+                ((busy, *_),) = await _ask(writer, "PRAGMA wal_checkpoint(TRUNCATE)")
+                await _ask(writer, f"PRAGMA busy_timeout = {self._busy_ms}")
+            except ERRORS as error:
+                raise _translated(error) from error
+        return not busy
 
     async def close(self) -> None:
         """The last to close puts the log into the database: the writer, unless something is damaged."""
@@ -278,6 +297,7 @@ async def _prepare(writing: Line) -> None:
         "wal_autocheckpoint = 4000",
         "journal_size_limit = 67108864",
         "temp_store = MEMORY",
+        "secure_delete = ON",  # what was erased is not to be found in the file
     ):
         await _ask(writing, f"PRAGMA {pragma}")
     if await _ask(writing, "PRAGMA journal_mode") != [("wal",)]:

@@ -18,7 +18,9 @@ _MOST_KEYS = 24
 class TextIndex:
     """`seq` is the column of the log's position, `matches` a condition with one placeholder for what `asked` gives;
     `insert` and `remove` stand before rows of (seq, `kept` of its words), `removed` behind those of `remove`. `loose`
-    says whether many candidates may turn out not to be meant.
+    says whether many candidates may turn out not to be meant. `merge` does what its first placeholder says, as
+    much as its second: after `begin`, so many pages are rewritten, a first time with a minus, until `changes` grows by
+    less than two. Empty where the engine needs no such thing to let go of what was removed.
     """
 
     seq: LiteralString
@@ -29,6 +31,9 @@ class TextIndex:
     kept: Callable[[Sequence[str]], str]
     asked: Callable[[Sequence[Term]], str]
     loose: Callable[[Sequence[Term]], bool]
+    merge: LiteralString = ""
+    begin: tuple[str, int] = ("", 0)
+    changes: LiteralString = ""
 
 
 def _keys(terms: Sequence[Term]) -> Sequence[tuple[str, bool]]:
@@ -62,6 +67,11 @@ SQLITE: Final = TextIndex(
     kept=" ".join,
     asked=_fts5,
     loose=_cut,
+    # https://www.sqlite.org/fts5.html#the_merge_command. Its `secure-delete` is of 3.42 and later, and makes an index
+    # that earlier ones cannot read.
+    merge="INSERT INTO texts (texts, rank) VALUES (?, ?)",
+    begin=("usermerge", 2),  # else the merge starves while as many new segments come as it has old ones
+    changes="SELECT total_changes()",
 )
 POSTGRES: Final = TextIndex(
     seq="texts.seq",

@@ -172,9 +172,10 @@ def _built(database: SqliteDatabase, batch: Batch, given: Mapping[str, Any]) -> 
     rung: list[str] = []
     consents = Consents()
 
-    def clock() -> int:
+    def ticking() -> int:
         return next(ticks)
 
+    clock = given.get("clock", ticking)
     ids = Ids(clock, lambda size: next(seeds).to_bytes(size, "big"))
 
     async def ping(subscription: Subscription) -> Attempt:

@@ -83,13 +83,6 @@ async def test_a_million_mistakes_make_a_bounded_answer(tmp_path: Path):
         assert len(pointers(await api.client.post(SUBSCRIPTIONS, content=content))) == 100
 
 
-async def test_an_idempotency_key_is_refused_rather_than_ignored(tmp_path: Path):
-    async with running_api(tmp_path) as api:
-        answer = await api.client.post(SUBSCRIPTIONS, json={"url": HOOK}, headers={"idempotency-key": "1"})
-        assert pointers(answer) == [""]
-        assert "Idempotency-Key" in answer.text
-
-
 async def test_a_client_that_leaves_in_mid_body_leaves_nothing_behind(tmp_path: Path):
     async with running_api(tmp_path) as api:
         incoming = [{"type": "http.request", "body": b'{"url":', "more_body": True}, {"type": "http.disconnect"}]

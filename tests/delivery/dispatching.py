@@ -183,6 +183,9 @@ class Hesitant:
                 raise Unavailable("database or disk is full")
         self.commits += 1
 
+    async def scrub(self) -> bool:
+        return await self._database.scrub()
+
     async def close(self) -> None:
         await self._database.close()
 

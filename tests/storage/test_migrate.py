@@ -18,7 +18,8 @@ HASHES: dict[Engine, dict[str, str]] = {
         "0003_consumers": "1b1f0d66995b9aaf49a2a00ae914c13c1a26ff35f831129334fd8100a3264fed",
         "0004_corrections": "d9077ebc1119d142252b7abf0bde97f6c2d34a112000dfc86609218b57cc447e",
         "0005_polls": "5a1e965e3097f6301ddc212813f37546a14647955c3fb55894364755372b342a",
-        "0009_leases": "5dfba756fc7c6620d95daccff83509372599dece41931fcfef64b6534f1f8712",
+        "0006_forgetting": "ffdbcfb1875c6fe726a26e03221f3a19cc1d56a881e99aec45f7522ea9efc7d0",
+        "0007_leases": "5dfba756fc7c6620d95daccff83509372599dece41931fcfef64b6534f1f8712",
     },
     "postgres": {
         "0001_begin": "8728f5261c4c5478582b3161fb8b36cccf2900e2ed75c5c87d2ed22eaff8c57e",
@@ -26,7 +27,8 @@ HASHES: dict[Engine, dict[str, str]] = {
         "0003_consumers": "4fa9ace1019bbe71f5270ae3b0b195770715032bc60fc9890a824b969ed8762c",
         "0004_corrections": "7f8f4923d0cafb049016cf6f4e2fdd1755a9e96571c05a6465cc199381a4cbe1",
         "0005_polls": "8bd5da08810c6252d83a4900cd02d2757f70e7ce25b2cd7b751a7c7d95f3abcf",
-        "0009_leases": "f44fb7e0e2d8783d6f46f9b187473b2f370a41a6b5d539b724437d297ec1ad69",
+        "0006_forgetting": "d3edb69eaa07f7eed84e09c0435e5c8404dcaa02063fcf10bd4e31b469f39fe4",
+        "0007_leases": "f44fb7e0e2d8783d6f46f9b187473b2f370a41a6b5d539b724437d297ec1ad69",
     },
 }
 

@@ -104,6 +104,15 @@ def test_what_was_to_be_sent_is_held_and_no_job_goes_on(tmp_path: Path):
     assert rows(database, "SELECT catching_up FROM subscriptions") == [(0,)]
 
 
+def test_an_erasure_goes_on_for_what_it_forgets_is_in_the_copy(tmp_path: Path):
+    copy = owing(tmp_path / "copies")
+    with closing(sqlite3.connect(copy)) as connection, connection:
+        connection.execute("UPDATE jobs SET kind = 'erase' WHERE id = 'job_running'")
+    database = tmp_path / "restored.db"
+    assert restore(copy, database, now).canceled == 0
+    assert rows(database, "SELECT state FROM jobs WHERE id = 'job_running'") == [("running",)]
+
+
 def test_asked_to_it_leaves_everything_due(tmp_path: Path):
     database = tmp_path / NAME
     done = restore(owing(tmp_path / "copies"), database, now, send=True)

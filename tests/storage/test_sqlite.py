@@ -1,6 +1,7 @@
 """The SQLite driver on real files: what is on, what is private, and what becomes of each kind of trouble."""
 
 import asyncio
+import random
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator
@@ -41,6 +42,60 @@ async def test_the_writer_syncs_every_commit_of_a_write_ahead_log(opened: Opened
         assert await writer.fetch("PRAGMA synchronous") == [(2,)]
         assert await writer.fetch("PRAGMA foreign_keys") == [(1,)]
         assert await writer.fetch("PRAGMA application_id") == [(APPLICATION_ID,)]
+
+
+async def test_what_was_deleted_stands_neither_in_the_file_nor_after_a_scrub_in_the_log(opened: Opened, tmp_path: Path):
+    """Of rows of all sizes in random order, so that pages are split, joined and freed."""
+    chosen = random.Random(7)
+    async with opened(tmp_path, schema=False) as database:
+        await change(database, "CREATE TABLE rows (id INTEGER PRIMARY KEY, number TEXT, text TEXT) STRICT")
+        await change(database, "CREATE INDEX rows_by_number ON rows (number)")
+        await change(database, "CREATE TABLE keys (key TEXT PRIMARY KEY) STRICT, WITHOUT ROWID")
+        for start in range(0, 3000, 100):
+            async with database.writing() as writer:
+                for number in range(start, start + 100):
+                    name = "+447700900123" if chosen.random() < 0.05 else f"+4477{chosen.randrange(10**8):08}"
+                    text = f"words of {name} " * (1 if chosen.random() < 0.9 else 500)
+                    await writer.fetch("INSERT INTO rows VALUES (?, ?, ?)", number, name, text)
+                    await writer.fetch("INSERT INTO keys VALUES (?)", f"{chosen.random()} {name} {number}")
+        await change(database, "UPDATE rows SET number = NULL, text = '' WHERE number = '+447700900123'")
+        await change(database, "DELETE FROM keys WHERE key LIKE '%+447700900123%'")
+        found = {path.name: path.read_bytes().count(b"447700900123") for path in list_of(tmp_path)}
+        assert found["receiver.db-wal"] > 0
+        assert await database.scrub()
+        assert {path.name: path.read_bytes().count(b"447700900123") for path in list_of(tmp_path)} == dict.fromkeys(
+            found, 0
+        )
+        assert (tmp_path / "receiver.db-wal").stat().st_size == 0
+        await change(database, "INSERT INTO rows VALUES (-1, 'x', 'x')")  # and all goes on
+
+
+def list_of(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+async def test_a_scrub_does_not_wait_for_a_reader_of_an_old_state(opened: Opened, tmp_path: Path):
+    async with opened(tmp_path) as database:
+        async with database.reading() as reader:
+            await reader.fetch("SELECT 1 FROM events")
+            await change(database, "INSERT INTO secrets VALUES ('x', x'00')")
+            assert not await database.scrub()
+            assert await fetch(database, "SELECT name FROM secrets") == [("x",)]
+        assert await database.scrub()
+        async with database.writing() as writer:
+            assert await writer.fetch("PRAGMA busy_timeout") == [(1000,)]
+
+
+async def test_only_the_owner_scrubs_and_trouble_is_told_as_ever(opened: Opened, tmp_path: Path):
+    async with opened(tmp_path) as database:
+        reader = await SqliteDatabase.open_reader(tmp_path / NAME)
+        with pytest.raises(StorageError, match="for reading"):
+            await reader.scrub()
+        await reader.close()
+        with visitor(tmp_path) as other:
+            other.execute("BEGIN IMMEDIATE")
+            assert not await database.scrub()
+        assert await database.scrub()
 
 
 async def test_readers_cannot_write(opened: Opened, tmp_path: Path):

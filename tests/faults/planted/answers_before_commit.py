@@ -6,7 +6,7 @@ from typing import Any
 
 from receiver.app import App, World, create_app
 from receiver.settings import Settings
-from receiver.storage.database import Database
+from receiver.storage.database import Erasable
 from tests.faults.planted.serving import serve
 
 LATER_SECONDS = 0.005
@@ -15,7 +15,7 @@ LATER_SECONDS = 0.005
 class Hasty(App):
     """Its intake does not wait for what it records."""
 
-    def _build(self, database: Database) -> None:
+    def _build(self, database: Erasable) -> None:
         super()._build(database)
         record, self._soon = self._intake.record, set[asyncio.Task[None]]()
 

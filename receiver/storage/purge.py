@@ -1,0 +1,235 @@
+"""Lets go of rows by the policy of `retention`: where it finds them, a window at a time, and how it deletes them.
+
+A look is a read; only what it found is deleted, in a transaction that checks again what may have changed since.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from typing import ClassVar, LiteralString, Protocol
+
+from receiver.sms.timestamps import DAY, HOUR, MINUTE
+from receiver.storage.database import Reader, Row, Transaction, Values
+from receiver.storage.ids import earliest
+from receiver.storage.purges import Gone, Trace
+from receiver.storage.retention import OWED, Retention
+
+MOST_BYTES = 1024 * 1024
+"""Of receipts in one step: what is deleted is overwritten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Rows that may go, and where the next look begins; `end` when there is no more in this round."""
+
+    rows: Sequence[Row]
+    position: str
+    end: bool
+
+
+class Purge(Protocol):
+    """`every` is how often a round begins, `keep` for how long something is kept (microseconds). One that `goes_on`
+    does not begin where it began before but where it ended, until then.
+    """
+
+    what: ClassVar[str]
+    every: ClassVar[int]
+    goes_on: ClassVar[bool]
+
+    async def look(self, reader: Reader, position: str, limit: int, now: int) -> Look: ...
+
+    async def remove(self, transaction: Transaction, rows: Sequence[Row], now: int) -> Gone: ...
+
+
+_IS_OWED: LiteralString = f"""EXISTS (SELECT 1 FROM deliveries
+    WHERE deliveries.event_id = events.id AND deliveries.state IN {OWED})"""
+_UNDER_WAY: LiteralString = "EXISTS (SELECT 1 FROM jobs WHERE state = 'running' AND kind <> 'erase')"
+
+
+@dataclass(frozen=True, slots=True)
+class Events:
+    """With their deliveries and attempts. Those that are owed stay behind, and are looked at once more every day."""
+
+    what: ClassVar[str] = "events"
+    every: ClassVar[int] = DAY
+    goes_on: ClassVar[bool] = True
+    keep: int
+    traces: Sequence[Trace] = ()
+
+    async def look(self, reader: Reader, position: str, limit: int, now: int) -> Look:
+        if await reader.fetch(f"SELECT 1 WHERE {_UNDER_WAY}"):
+            return Look((), position, end=True)
+        rows = await reader.fetch(
+            f"SELECT seq, id, accepted_at, {_IS_OWED} FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
+            int(position or 0), limit,
+        )  # fmt: skip
+        old = list(takewhile(lambda row: row[2] < now - self.keep, rows))
+        reached = str(old[-1][0]) if old else position
+        return Look([row[:2] for row in old if not row[3]], reached, end=len(old) < limit)
+
+    async def remove(self, transaction: Transaction, rows: Sequence[Row], now: int) -> Gone:  # noqa: ARG002 — of `Purge`
+        able = await transaction.many(
+            "WITH v (seq, id) AS (", rows,
+            f""") SELECT events.seq, events.id FROM v JOIN events ON events.id = v.id
+                  WHERE NOT {_IS_OWED} AND NOT {_UNDER_WAY}""",
+        )  # fmt: skip
+        if not able:
+            return Gone()
+        ids = [event_id for _, event_id in able]
+        for forget in self.traces:
+            await forget(transaction, ids)
+        deliveries = await transaction.many(
+            "WITH v (id) AS (", _singly(ids),
+            ") DELETE FROM deliveries WHERE event_id IN (SELECT id FROM v) RETURNING id",
+        )  # fmt: skip
+        transaction.later(
+            "WITH v (id) AS (", deliveries, ") DELETE FROM attempts WHERE delivery_id IN (SELECT id FROM v)"
+        )
+        transaction.later(
+            "WITH v (id) AS (", _singly(ids), ") DELETE FROM corrections WHERE event_id IN (SELECT id FROM v)"
+        )
+        transaction.later("WITH v (id) AS (", _singly(ids), ") DELETE FROM events WHERE id IN (SELECT id FROM v)")
+        return Gone(max(ids), max(seq for seq, _ in able), len(able))
+
+
+@dataclass(frozen=True, slots=True)
+class Receipts:
+    what: ClassVar[str] = "receipts"
+    every: ClassVar[int] = MINUTE
+    goes_on: ClassVar[bool] = False
+    keep: int
+
+    async def look(self, reader: Reader, position: str, limit: int, now: int) -> Look:
+        rows = await reader.fetch(
+            """SELECT id, length(target) + length(headers) + length(body) FROM receipts
+               WHERE id > ? AND id < ? ORDER BY id LIMIT ?""",
+            position, earliest("rcp", now - self.keep), limit,
+        )  # fmt: skip
+        few = light(rows)
+        return Look([row[:1] for row in few], few[-1][0] if few else position, end=len(few) == len(rows) < limit)
+
+    async def remove(self, transaction: Transaction, rows: Sequence[Row], now: int) -> Gone:  # noqa: ARG002 — of `Purge`
+        transaction.later("WITH v (id) AS (", rows, ") DELETE FROM receipts WHERE id IN (SELECT id FROM v)")
+        return Gone(max(row[0] for row in rows), rows=len(rows))
+
+
+_OF_LONG_MESSAGES: Sequence[LiteralString] = (
+    ") DELETE FROM message_parts WHERE message_id IN (SELECT id FROM v)",
+    ") DELETE FROM long_messages WHERE message_id IN (SELECT id FROM v)",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Messages:
+    """Those of which no event is left."""
+
+    what: ClassVar[str] = "messages"
+    every: ClassVar[int] = DAY
+    goes_on: ClassVar[bool] = False
+    keep: int
+
+    async def look(self, reader: Reader, position: str, limit: int, now: int) -> Look:
+        rows = await reader.fetch(
+            """SELECT m.id, EXISTS (SELECT 1 FROM events WHERE events.message_id = m.id)
+               FROM (SELECT id FROM messages WHERE id > ? AND id < ? ORDER BY id LIMIT ?) AS m ORDER BY m.id""",
+            position, earliest("msg", now - self.keep), limit,
+        )  # fmt: skip
+        found = [row[:1] for row in rows if not row[1]]
+        return Look(found, rows[-1][0] if rows else position, end=len(rows) < limit)
+
+    async def remove(self, transaction: Transaction, rows: Sequence[Row], now: int) -> Gone:  # noqa: ARG002 — of `Purge`
+        deleted = await transaction.many(
+            "WITH v (id) AS (", rows,
+            """) DELETE FROM messages WHERE id IN (SELECT id FROM v)
+                 AND NOT EXISTS (SELECT 1 FROM events WHERE events.message_id = messages.id) RETURNING id""",
+        )  # fmt: skip
+        for before in _OF_LONG_MESSAGES:
+            transaction.later("WITH v (id) AS (", deleted, before)
+        return Gone(rows=len(deleted))
+
+
+@dataclass(frozen=True, slots=True)
+class Identities:
+    """Those whose time is over, and those of what is gone: looked for without an index, which every call would pay."""
+
+    what: ClassVar[str] = "identities"
+    every: ClassVar[int] = DAY
+    goes_on: ClassVar[bool] = False
+    retention: Retention
+
+    async def look(self, reader: Reader, position: str, limit: int, now: int) -> Look:
+        rows = await reader.fetch(
+            "SELECT key, subject_id, expires_at FROM identities WHERE key > ? ORDER BY key LIMIT ?", position, limit
+        )
+        before = self.retention.identities_before(now)
+        orphans = set() if before is None else await self._without(reader, [row[1] for row in rows], before)
+        found = [row[:2] for row in rows if row[1] in orphans or (row[2] is not None and row[2] <= now)]
+        return Look(found, rows[-1][0] if rows else position, end=len(rows) < limit)
+
+    async def _without(self, reader: Reader, subjects: Sequence[str], before: int) -> set[str]:
+        """Of what was made before then, that which is no longer there."""
+        old = {item for item in subjects if item < earliest(item.partition("_")[0], before)}
+        if not old:
+            return set()
+        marks: LiteralString = ", ".join(["?"] * len(old))
+        there = await reader.fetch(
+            f"SELECT id FROM events WHERE id IN ({marks}) UNION ALL SELECT id FROM messages WHERE id IN ({marks})",
+            *old, *old,
+        )  # fmt: skip
+        return old - {row[0] for row in there}
+
+    async def remove(self, transaction: Transaction, rows: Sequence[Row], now: int) -> Gone:  # noqa: ARG002 — of `Purge`
+        """A key that was claimed anew since names another subject."""
+        deleted = await transaction.many(
+            "WITH v (key, subject_id) AS (", rows,
+            """) DELETE FROM identities WHERE key IN (SELECT key FROM v)
+                 AND subject_id IN (SELECT subject_id FROM v) RETURNING 1""",
+        )  # fmt: skip
+        return Gone(rows=len(deleted))
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """Of the API to calls under an Idempotency-Key."""
+
+    what: ClassVar[str] = "idempotency"
+    every: ClassVar[int] = HOUR
+    goes_on: ClassVar[bool] = False
+
+    async def look(self, reader: Reader, position: str, limit: int, now: int) -> Look:
+        rows = await reader.fetch("SELECT key FROM idempotency WHERE expires_at <= ? LIMIT ?", now, limit)
+        return Look(rows, position, end=len(rows) < limit)
+
+    async def remove(self, transaction: Transaction, rows: Sequence[Row], now: int) -> Gone:
+        deleted = await transaction.many(
+            "WITH v (key) AS (", rows,
+            ") DELETE FROM idempotency WHERE key IN (SELECT key FROM v) AND expires_at <= ? RETURNING 1",
+            now,
+        )  # fmt: skip
+        return Gone(rows=len(deleted))
+
+
+def purges_of(retention: Retention, traces: Sequence[Trace] = ()) -> Sequence[Purge]:
+    """In the order in which one makes room for the next."""
+    found: list[Purge] = [Identities(retention), Answers()]
+    if retention.receipts is not None:
+        found.insert(0, Receipts(retention.receipts))
+    if retention.events is not None:
+        found[:0] = [Events(retention.events, traces), Messages(retention.events)]
+    return found
+
+
+def _singly(ids: Sequence[str]) -> Sequence[Values]:
+    return [(item,) for item in ids]
+
+
+def light(rows: Sequence[Row]) -> Sequence[Row]:
+    """As many as are not too large together, one at least."""
+    total = 0
+    few: list[Row] = []
+    for row in rows:
+        total += row[1]
+        if few and total > MOST_BYTES:
+            break
+        few.append(row)
+    return few
