@@ -29,6 +29,8 @@ FOUND = (
 class Planned:
     """A reader that explains what it is asked for; `plan` is how it would be found."""
 
+    engine = "sqlite"
+
     def __init__(self, reader: Any) -> None:
         self._reader = reader
         self.plan = ""
