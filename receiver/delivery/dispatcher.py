@@ -1,4 +1,4 @@
-"""Owns every task of the way out: take, render, sign, post, record. Deliveries arrive committed, by hand-over.
+"""Owns every task of the way out: take, attempt, record. Deliveries arrive committed, by hand-over.
 
 What fits is sent from memory; what does not waits in the database and is taken, oldest first, when there is room or
 when a retry is due. An attempt's place is free again only after its outcome is on disk.
@@ -12,19 +12,15 @@ from math import inf
 from typing import Protocol
 
 import httpx2
-import orjson
 
-from receiver.addresses import BadDestination
+from receiver.delivery.attempts import Attempts, ping
 from receiver.delivery.ending import Ended, Endings, Tell, attempt, finished
 from receiver.delivery.ladder import Ladder
 from receiver.delivery.lane import Lane
 from receiver.delivery.lanes import Lanes, Pace
-from receiver.delivery.outcome import Forbidden, Outcome
-from receiver.delivery.post import post
-from receiver.delivery.retry import Next, decide, parse_retry_after
+from receiver.delivery.retry import Next
 from receiver.delivery.taking import Ask, Found, give_back, recover, set_back, take
 from receiver.observe import log
-from receiver.sms.timestamps import to_text
 from receiver.storage import deliveries
 from receiver.storage.batch import Batch, Operation
 from receiver.storage.catalog import Catalog
@@ -58,12 +54,10 @@ class Dispatcher:
         self._catalog = catalog
         self._lanes = lanes
         self._batch = batch
-        self._transport = transport
-        self._pace = pace
         self._clock = clock
         self._monotonic = monotonic
-        self._chance = chance
         self._count = count
+        self._attempts = Attempts(transport, pace, monotonic, chance)
         self._ladder = Ladder(catalog, round(pace.disable_after * 1e6))
         self._tasks: set[asyncio.Task[None]] = set()
         self._trying: dict[str, Leased] = {}
@@ -161,15 +155,8 @@ class Dispatcher:
     async def ping(self, subscription: Subscription, event_id: str) -> Attempt:
         """One `test.ping`, now, outside the log and the queue."""
         now = self._clock()
-        event = {
-            "id": event_id,
-            "type": "test.ping",
-            "timestamp": to_text(now),
-            "supersedes": None,
-            "data": {"subscription_id": subscription.id, "text": "A test of this subscription."},
-        }
-        item = Leased("", subscription.id, event_id, orjson.dumps(event), now)
-        return attempt(await self._post(self._lanes.made(subscription), item, now), 1, now)
+        lane = self._lanes.made(subscription)
+        return attempt(await self._attempts.make(lane, ping(subscription.id, event_id, now), now), 1, now)
 
     def _halt(self) -> None:
         self._stopping = True
@@ -284,9 +271,9 @@ class Dispatcher:
         self._trying[item.delivery_id] = item
         try:
             now, sent = self._clock(), item.body
-            outcome = await self._post(lane, item, now)
+            outcome = await self._attempts.make(lane, item, now)
             ended = self._clock()
-            verdict = self._judge(lane, item, outcome, ended)
+            verdict = self._attempts.judge(lane, item, outcome, ended)
             made = attempt(outcome, item.attempts + 1, now)
             done = finished(item, verdict, made if item.body is sent else replace(made, answer=b""))
             await self._insist(lambda: self._batch.submit(self._finishing, done))
@@ -302,26 +289,6 @@ class Dispatcher:
             if lane in self._lanes.expecting and any(lane.wants(self._clock())):
                 self._wake.set()
             self._pump()
-
-    async def _post(self, lane: Lane, item: Leased, now: int) -> Outcome:
-        if isinstance(lane.destination, BadDestination):
-            return Forbidden(detail=f"the URL {lane.destination}", duration_ms=0)
-        headers, body = lane.signed(item, now)
-        return await post(
-            self._transport, lane.destination, headers, body, deadline=self._pace.timeout, clock=self._monotonic
-        )
-
-    def _judge(self, lane: Lane, item: Leased, outcome: Outcome, now: int) -> Next:
-        schedule = lane.subscription.retry_schedule
-        wish = outcome.retry_after
-        return decide(
-            outcome,
-            item.tries + 1,
-            (now - item.opened_at) / 1e6,
-            self._pace.schedule if schedule is None else schedule,
-            self._chance(),
-            parse_retry_after(wish, now / 1e6) if wish is not None else None,
-        )
 
     def _account(self, lane: Lane, verdict: Next) -> None:
         self._count("attempts", verdict=verdict.verdict)
