@@ -67,7 +67,8 @@ from receiver.storage.ownership import Ownership
 from receiver.storage.places import places
 from receiver.storage.purge import purges_of
 from receiver.storage.purger import Purger
-from receiver.storage.record import Consented, Recorded, Recorder, Recording
+from receiver.storage.record import Recorder
+from receiver.storage.recording import Consented, Recorded, Recording
 from receiver.storage.retention import Retention
 from receiver.storage.sqlite import SqliteDatabase
 from receiver.storage.subscriptions import Subscription

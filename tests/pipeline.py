@@ -25,7 +25,8 @@ from receiver.storage.ids import Ids
 from receiver.storage.migrate import migrate
 from receiver.storage.owing import Outgoing
 from receiver.storage.receipts import Receipt
-from receiver.storage.record import Recorded, Recorder, Recording
+from receiver.storage.record import Recorder
+from receiver.storage.recording import Recorded, Recording
 from receiver.vendors import VENDORS
 from receiver.vendors.contract import Source, Vendor
 from tests import engines

@@ -14,7 +14,7 @@ from receiver.storage.database import Database, Transaction
 from receiver.storage.deliveries import Attempt
 from receiver.storage.ids import Ids
 from receiver.storage.live import Live
-from receiver.storage.record import Recorded, Recording
+from receiver.storage.recording import Recorded, Recording
 from receiver.storage.subscriptions import Subscription
 from receiver.throttle import unlimited
 from receiver.vendors import VENDORS

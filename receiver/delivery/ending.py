@@ -16,7 +16,7 @@ from receiver.storage.catalog import Catalog
 from receiver.storage.database import Transaction
 from receiver.storage.deliveries import Attempt, Finished, Leased
 from receiver.storage.owing import Outgoing
-from receiver.storage.record import Notice
+from receiver.storage.recording import Notice
 
 Tell = Callable[[Transaction, Sequence[Notice], int], Awaitable[Outgoing]]
 

@@ -12,7 +12,7 @@ from receiver.delivery.health import HEALTHY, DisabledBy, Health, failed, is_fai
 from receiver.sms.timestamps import to_text
 from receiver.storage.catalog import Catalog
 from receiver.storage.deliveries import Finished
-from receiver.storage.record import Notice
+from receiver.storage.recording import Notice
 from receiver.storage.subscriptions import Subscription
 
 

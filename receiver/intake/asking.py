@@ -12,7 +12,7 @@ from receiver.sms.drafts import Item
 from receiver.storage.answered import Answered
 from receiver.storage.catalog import Door
 from receiver.storage.database import Database, StorageError, Transaction
-from receiver.storage.record import Recorded, Recording
+from receiver.storage.recording import Recorded, Recording
 from receiver.vendors.contract import POLL, Question, Reply
 
 Result = TypeVar("Result")

@@ -6,7 +6,7 @@ from receiver.intake.http import Whole
 from receiver.intake.receive import recording_of
 from receiver.intake.understand import vendor_request
 from receiver.storage.catalog import Door
-from receiver.storage.record import Recording
+from receiver.storage.recording import Recording
 from receiver.vendors.mapping_options import MappedOptions
 from receiver.vendors.sheets import MEDIA_TYPE, written
 

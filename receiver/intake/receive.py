@@ -34,7 +34,7 @@ from receiver.sms.drafts import Item
 from receiver.storage.catalog import Door
 from receiver.storage.database import StorageError
 from receiver.storage.receipts import Outcome, Receipt
-from receiver.storage.record import Recorded, Recording
+from receiver.storage.recording import Recorded, Recording
 from receiver.throttle import unlimited
 from receiver.vendors.contract import EMPTY_200, Answer, BadSignature, VendorRequest
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from receiver.storage.database import Transaction
-from receiver.storage.record import Recorded, Recording
+from receiver.storage.recording import Recorded, Recording
 
 Record = Callable[[Transaction, Sequence[Recording]], Awaitable[Sequence[Recorded]]]
 

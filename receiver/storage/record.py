@@ -4,78 +4,21 @@ A batch of requests is worked through in a fixed row of statements, whatever its
 claimed, states moved, events and what is owed for them written. Only what claims its identity becomes an event.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from hashlib import sha256
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 
-from receiver.sms.compose import Entry, Origin, encode, finish_report, follow_up_entry, quarantine
+from receiver.sms.compose import Entry, encode, finish_report, follow_up_entry, quarantine
 from receiver.sms.consent import Change, entry_of
-from receiver.storage import events, messages, opt_outs, parts, receipts, sources
+from receiver.storage import events, identities, messages, opt_outs, parts, receipts, sources
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import Transaction, Values
 from receiver.storage.ids import Ids
 from receiver.storage.owing import Outgoing, Owing, Room
-from receiver.storage.receipts import Outcome, Receipt
+from receiver.storage.recording import Consented, Notice, Recorded, Recording
 from receiver.storage.rows import event_row, message_row
 
 _SEPARATOR = "\x1f"
 _SEEN_EVERY = 1_000_000
-
-
-@dataclass(slots=True, kw_only=True)
-class Recording:
-    """What to record of one request; `outcome` and `note` are what the intake knows."""
-
-    receipt: Receipt
-    origin: Origin
-    entries: Sequence[Entry] = ()
-    outcome: Outcome = "stored"
-    note: str | None = None
-    tries: int = 0
-
-    @property
-    def digest(self) -> str:
-        """The hash of its bytes, by which a retry of an unreadable request is known."""
-        receipt = self.receipt
-        return sha256(b"\x00".join((receipt.method.encode(), receipt.target, receipt.body))).hexdigest()
-
-    @property
-    def once(self) -> str:
-        """What makes it the same as one that was recorded once, whatever its URL."""
-        return _SEPARATOR.join(("f", self.receipt.source_id, sha256(self.receipt.body).hexdigest()))
-
-    def begin(self) -> "Recorded":
-        """A fresh result: a batch that was rolled back may be tried again."""
-        self.tries += 1
-        self.receipt.outcome, self.receipt.note, self.receipt.duplicate_of = self.outcome, self.note, None
-        return Recorded(self.receipt)
-
-
-@dataclass(slots=True)
-class Recorded:
-    """What became of one request: its new events as (id, type), and whom they go to."""
-
-    receipt: Receipt
-    events: list[tuple[str, str]] = field(default_factory=list)
-    outgoing: Outgoing = field(default_factory=Outgoing)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Notice:
-    """Something that no vendor told us: an operational event. `about` is the subscription that must not hear of it."""
-
-    type: str
-    data: dict[str, Any]
-    about: str | None = None
-
-
-@dataclass(slots=True, kw_only=True)
-class Consented:
-    """What became of one wish to change the opt-out list: how many lines changed, and whom that is told."""
-
-    changed: int
-    outgoing: Outgoing = field(default_factory=Outgoing)
 
 
 @dataclass(slots=True)
@@ -140,7 +83,7 @@ class Recorder:
         for key, item in zip(keys, recordings, strict=True):
             first.setdefault(key, item)
         claims = {key: (key, item.receipt.id, item.receipt.id, None, None) for key, item in first.items()}
-        known = await _claimed_before(transaction, claims, self._clock())
+        known = await identities.claim(transaction, claims, self._clock())
         fresh = [item for key, item in first.items() if key not in known]
         recorded = dict(zip(map(id, fresh), await self.record(transaction, fresh), strict=True)) if fresh else {}
         results = []
@@ -215,7 +158,7 @@ class Recorder:
             key: (key, item.message_id, item.recorded.receipt.id, None, item.entry.message_expires_at)
             for key, item in proposed.items()
         }
-        known = await _claimed_before(transaction, claims, now)
+        known = await identities.claim(transaction, claims, now)
         for item in pending:
             if item.entry.message is not None:
                 before = known.get(item.entry.message)
@@ -231,7 +174,7 @@ class Recorder:
         first: dict[str, _Pending] = {}
         for item in pending:
             first.setdefault(item.key, item)
-        known = await _claimed_before(transaction, _claims(first.values()), now)
+        known = await identities.claim(transaction, _claims(first.values()), now)
         origins = {recording.receipt.id: recording for recording in recordings}
         candidates: list[_Pending] = []
         conflicts: dict[str, _Pending] = {}
@@ -250,7 +193,7 @@ class Recorder:
                 if conflicts.setdefault(conflict.key, conflict) is conflict:
                     candidates.append(conflict)
                 receipt.outcome = "conflict"
-        told_before = await _claimed_before(transaction, _claims(conflicts.values()), now) if conflicts else {}
+        told_before = await identities.claim(transaction, _claims(conflicts.values()), now) if conflicts else {}
         fresh = [item for item in candidates if conflicts.get(item.key) is not item or item.key not in told_before]
         _note_duplicates(pending, fresh)
         return fresh
@@ -359,42 +302,11 @@ def _conflict(item: _Pending, recording: Recording) -> _Pending:
     return _Pending(item.recorded, entry, item.event_id, "", entry.identity)
 
 
-class _Known(NamedTuple):
-    """Whose a key was before."""
-
-    subject_id: str
-    receipt_id: str
-    content: str | None
-
-
 def _claims(items: Iterable[_Pending]) -> dict[str, Values]:
     """Rows of identities by their key."""
     return {
         item.key: (item.key, item.event_id, item.recorded.receipt.id, item.entry.content, item.entry.expires_at)
         for item in items
-    }
-
-
-async def _claimed_before(transaction: Transaction, claims: Mapping[str, Values], now: int) -> Mapping[str, _Known]:
-    """Claims keys that are new or whose time is over; returns those that are somebody else's, usually none."""
-    changed = await transaction.change(
-        "INSERT INTO identities (key, subject_id, receipt_id, content, expires_at)",
-        [claims[key] for key in sorted(claims)],  # in one order: no two processes wait for each other in a circle
-        """ON CONFLICT (key) DO UPDATE SET subject_id = excluded.subject_id, receipt_id = excluded.receipt_id,
-               content = excluded.content, expires_at = excluded.expires_at
-           WHERE identities.expires_at <= ?""",
-        now,
-    )
-    if changed == len(claims):
-        return {}
-    rows = await transaction.many(
-        "WITH wanted (key) AS (",
-        [(key,) for key in claims],
-        """) SELECT identities.key, subject_id, receipt_id, content FROM wanted
-             JOIN identities ON identities.key = wanted.key""",
-    )
-    return {
-        key: _Known(subject, receipt, content) for key, subject, receipt, content in rows if subject != claims[key][1]
     }
 
 

@@ -29,7 +29,8 @@ from receiver.storage.ids import Ids
 from receiver.storage.live import Live
 from receiver.storage.migrate import migrate
 from receiver.storage.owing import no_room
-from receiver.storage.record import Consented, Recorded, Recorder, Recording
+from receiver.storage.record import Recorder
+from receiver.storage.recording import Consented, Recorded, Recording
 from receiver.storage.sqlite import SqliteDatabase
 from receiver.storage.subscriptions import Subscription
 

@@ -15,7 +15,7 @@ import orjson
 from receiver.sms.compose import compose
 from receiver.sms.drafts import Draft, Party, Received, Reported
 from receiver.storage.receipts import Receipt
-from receiver.storage.record import Recording
+from receiver.storage.recording import Recording
 from tests.delivery.dispatching import ORIGIN, Behaviour, Sent, WayOut, answers
 
 OURS = "+447700900999"

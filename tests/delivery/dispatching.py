@@ -26,7 +26,8 @@ from receiver.storage.deliveries import Attempt, Delivery
 from receiver.storage.ids import Ids
 from receiver.storage.migrate import migrate
 from receiver.storage.receipts import Receipt
-from receiver.storage.record import Recorded, Recorder, Recording
+from receiver.storage.record import Recorder
+from receiver.storage.recording import Recorded, Recording
 from receiver.storage.sqlite import SqliteDatabase
 from receiver.storage.subscriptions import Secret, Subscription
 

@@ -17,7 +17,7 @@ from receiver.delivery.health import HEALTHY
 from receiver.sms.matching import compile_matcher
 from receiver.storage import deliveries, subscriptions
 from receiver.storage.database import Unavailable
-from receiver.storage.record import Recording
+from receiver.storage.recording import Recording
 from tests.delivery.conversing import killed, message, people_in
 from tests.delivery.dispatching import PACE, Clock, Sent, WayOut, answers, way_out
 from tests.delivery.settling import passed, settled

@@ -11,7 +11,7 @@ from receiver.intake.http import Whole
 from receiver.sms.drafts import Received
 from receiver.sms.timestamps import from_text
 from receiver.storage.database import Broken, Unavailable
-from receiver.storage.record import Recorded, Recording
+from receiver.storage.recording import Recorded, Recording
 from receiver.vendors import VENDORS
 from receiver.vendors.contract import EMPTY_200, Answer
 from tests.pipeline import JSON, TOKEN, Pipeline, pipeline, source_of

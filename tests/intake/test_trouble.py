@@ -10,7 +10,7 @@ import pytest
 
 from receiver.sms.drafts import Ignored, Item, Received, Unreadable
 from receiver.storage.database import Broken, Unavailable
-from receiver.storage.record import Recorded, Recording
+from receiver.storage.recording import Recorded, Recording
 from receiver.vendors.contract import Answer, BadPayload, BadSignature, Source, VendorRequest
 from tests.pipeline import JSON, TOKEN, Pipeline, pipeline, whole
 from tests.storage.hooked import Hooked

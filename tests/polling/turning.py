@@ -18,7 +18,8 @@ from receiver.storage.batch import Operation
 from receiver.storage.catalog import Door
 from receiver.storage.database import Transaction
 from receiver.storage.lookups import LookupRow
-from receiver.storage.record import Recorded, Recorder
+from receiver.storage.record import Recorder
+from receiver.storage.recording import Recorded
 from receiver.vendors.contract import NotAnswered, Question, Reply
 from receiver.vendors.polling import asked
 from tests.pipeline import SECOND, Pipeline, pipeline

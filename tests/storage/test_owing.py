@@ -15,7 +15,8 @@ from receiver.storage.catalog import Catalog
 from receiver.storage.deliveries import Leased
 from receiver.storage.ids import Ids
 from receiver.storage.owing import Outgoing, Owing
-from receiver.storage.record import Notice, Recorder
+from receiver.storage.record import Recorder
+from receiver.storage.recording import Notice
 from receiver.storage.sqlite import SqliteDatabase
 from receiver.storage.subscriptions import Subscription
 from tests.storage.making import MOMENT, a_subscription, saved
