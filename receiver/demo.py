@@ -21,7 +21,7 @@ from typing import Any
 import httpx2
 
 from receiver import __version__
-from receiver.app import App, create_app, unix_micros
+from receiver.app import App, create_app
 from receiver.cli.aim import aimed, can_sign
 from receiver.cli.inshort import Event, gist, way
 from receiver.delivery.signing import parse_secret
@@ -29,6 +29,7 @@ from receiver.fixtures import Fixture, load_all
 from receiver.server import address, listening, owners, tcp
 from receiver.settings import Settings
 from receiver.vendors import VENDORS
+from receiver.world import unix_micros
 
 PLAINEST = ("message", "inbound-sms", "inbound-text", "report-delivered")
 """Cases that show a vendor best; where it has none of them, its first will do."""

@@ -13,9 +13,10 @@ import httpx2
 from standardwebhooks import Webhook
 from twilio.request_validator import RequestValidator  # type: ignore[import-untyped]
 
-from receiver.app import App, World, create_app
+from receiver.app import App, create_app
 from receiver.settings import Settings
 from receiver.storage.database import Transaction
+from receiver.world import World
 from tests.delivery.bad_subscribers import no_answer, subscriber
 from tests.delivery.dispatching import PATIENCE, Clock, Gate, Subscribers, answers, in_turn, quiet, until
 from tests.door.knocking import attempt

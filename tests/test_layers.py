@@ -13,7 +13,7 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "receiver"
 
 ROWS: tuple[frozenset[str], ...] = (
-    frozenset({"__main__", "cli", "demo", "app", "server", "protocol", "connections", "straight"}),
+    frozenset({"__main__", "cli", "demo", "app", "wiring", "world", "server", "protocol", "connections", "straight"}),
     frozenset({"api", "dashboard"}),
     frozenset({"intake", "delivery"}),
     frozenset({"storage", "egress", "addresses", "names", "observe", "throttle", "fixtures", "clock", "settings"}),
@@ -28,7 +28,7 @@ ROOTS = ROWS[0]
 WINGS = ROWS[2]
 PURE = ROWS[4] | ROWS[5]
 FOR_ROOTS_ALONE = frozenset({"app", "settings"})
-OUTBOUND = frozenset({"app", "egress", "delivery", "intake.poll", "cli", "demo"})
+OUTBOUND = frozenset({"app", "wiring", "egress", "delivery", "intake.poll", "cli", "demo"})
 
 LIBRARIES: dict[str, frozenset[str]] = {
     "starlette": frozenset({"app", "server", "intake", "api", "dashboard"}),
@@ -42,7 +42,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "click": frozenset({"cli", "demo"}),
 }
 
-CLOCK_KEEPERS = frozenset({"app", "server", "cli", "demo", "observe"})
+CLOCK_KEEPERS = frozenset({"app", "world", "server", "cli", "demo", "observe"})
 CLOCKS = frozenset(
     {f"time.{name}" for name in ("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns")}
     | {"datetime.datetime.now", "datetime.datetime.utcnow", "datetime.datetime.today", "datetime.date.today"}
@@ -200,6 +200,7 @@ PLANTED = [
     ("receiver.intake.receive", "from receiver.delivery import dispatcher", "delivery.dispatcher is the other wing"),
     ("receiver.delivery.lane", "from receiver.intake.receive import x", "intake.receive.x is the other wing"),
     # app and settings
+    ("receiver.storage.ids", "from receiver.world import World", "world.World lies in a higher row"),
     ("receiver.api.events", "from receiver.settings import Settings", "settings.Settings is for"),
     ("receiver.storage.sqlite", "from receiver import settings", "settings is for"),
     ("receiver.api.events", "from receiver.app import create_app", "app.create_app is for"),
@@ -221,6 +222,7 @@ PLANTED = [
     ("receiver.delivery.lane", "import time as t\nnow = t.time_ns", "time.time_ns is handed in by app"),
     ("receiver.delivery.lane", "from time import monotonic as now", "time.monotonic is handed in by app"),
     ("receiver.delivery.lane", "import random", "random is handed in by app"),
+    ("receiver.wiring", "import time\ntime.time_ns()", "time.time_ns is handed in by app"),
     ("receiver.delivery.lane", "from random import random", "random.random is handed in by app"),
     ("receiver.api.keys", "import secrets", "secrets is handed in by app"),
     ("receiver.storage.ids", "import os\nos.urandom(8)", "os.urandom is handed in by app"),
@@ -247,6 +249,7 @@ PLANTED = [
 ALLOWED = [
     ("receiver.cli", "from receiver.app import create_app\nfrom receiver.settings import load\nimport click, uvicorn"),
     ("receiver.cli.sources", "import httpx2, time\ntime.time()\nfrom receiver.settings import load"),
+    ("receiver.world", "import os, random, time\ntime.time_ns()\nx = os.urandom"),
     ("receiver.app", "import secrets, time\nfrom receiver.server import serve\nfrom starlette.applications import S"),
     ("receiver.demo", "from receiver import app, fixtures, settings\nimport aiohttp"),
     ("receiver.__main__", "from receiver.cli import main"),
@@ -278,6 +281,9 @@ def test_what_is_allowed_is_left_alone(module: str, source: str):
 
 def test_a_violation_is_told_with_its_place():
     assert violations("receiver.sms.state", "x = 1\nimport receiver.app\n") == [
-        "receiver.sms.state:2: app is for __main__, app, cli, connections, demo, protocol, server, straight alone",
+        (
+            "receiver.sms.state:2: app is for __main__, app, cli, connections, demo, protocol, server, straight, wiring, "
+            "world alone"
+        ),
         "receiver.sms.state:2: app lies in a higher row",
     ]

@@ -11,12 +11,13 @@ from typing import Any
 
 import httpx2
 
-from receiver.app import App, World, create_app
+from receiver.app import App, create_app
 from receiver.connections import Connections
 from receiver.protocol import BoundedProtocol
 from receiver.server import listening, tcp, unix
 from receiver.settings import Settings
 from receiver.storage.database import Transaction
+from receiver.world import World
 from tests.delivery.dispatching import Clock, Subscribers
 
 KEY = "an-admin-key-of-the-settings"

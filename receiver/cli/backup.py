@@ -9,7 +9,6 @@ from typing import Any
 
 import click
 
-from receiver.app import unix_micros
 from receiver.cli.failure import Failure, told
 from receiver.cli.options import as_json, configured
 from receiver.cli.output import show_json
@@ -19,6 +18,7 @@ from receiver.settings import Settings
 from receiver.storage import backup as copying
 from receiver.storage import restore as restoring
 from receiver.storage.backup import CopyFailed, Progress
+from receiver.world import unix_micros
 
 SHOWN_AFTER = 2.0
 """Seconds that something may last without a sign of life."""

@@ -9,7 +9,7 @@ import click
 import uvloop
 
 from receiver import __version__
-from receiver.app import App, create_app, unix_micros
+from receiver.app import App, create_app
 from receiver.cli.failure import Failure, cannot_start, told
 from receiver.cli.move import move
 from receiver.cli.options import as_json, configured
@@ -24,6 +24,7 @@ from receiver.storage.migrate import migrate as apply
 from receiver.storage.opening import open_postgres
 from receiver.storage.ownership import Ownership
 from receiver.storage.sqlite import SqliteDatabase
+from receiver.world import unix_micros
 
 
 @click.command()

@@ -8,7 +8,6 @@ from typing import Any
 
 import click
 
-from receiver.app import unix_micros
 from receiver.cli.failure import Failure, told
 from receiver.settings import Settings, load
 from receiver.storage.migrate import migrate
@@ -17,6 +16,7 @@ from receiver.storage.move import move as move_rows
 from receiver.storage.opening import open_postgres
 from receiver.storage.ownership import Ownership
 from receiver.storage.sqlite import SqliteDatabase
+from receiver.world import unix_micros
 
 
 def move(source: str, target: str) -> None:

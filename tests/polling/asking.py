@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx2
 
-from receiver.app import App, World, create_app
+from receiver.app import App, create_app
 from receiver.settings import Settings
+from receiver.world import World
 from tests.delivery.dispatching import Clock
 from tests.polling.server import Fake
 

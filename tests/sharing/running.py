@@ -11,8 +11,9 @@ from typing import Any
 import asyncpg
 import httpx2
 
-from receiver.app import App, World, create_app
+from receiver.app import App, create_app
 from receiver.settings import Settings
+from receiver.world import World
 from tests import engines
 from tests.delivery.dispatching import Subscribers, Ticking
 
@@ -41,7 +42,7 @@ class Process:
 
     @property
     def number(self) -> int:
-        return self.app._lanes.holder
+        return self.app.parts.lanes.holder
 
     async def freeze(self) -> None:
         """It stops saying that it lives; everything else of it goes on, as in a process that wakes up late."""
@@ -116,7 +117,7 @@ async def group(folder: Path, count: int = 2, **given: Any) -> AsyncIterator[Gro
         client = httpx2.AsyncClient(transport=httpx2.ASGITransport(app), base_url="http://localhost")
         await stack.enter_async_context(client)
         made.processes.append(Process(app, client, stack))
-        await until(lambda: app._lanes.open)
+        await until(lambda: app.parts.lanes.open)
 
     try:
         for _ in range(count):

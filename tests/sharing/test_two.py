@@ -154,13 +154,13 @@ async def test_limits_are_divided(tmp_path: Path):
     async with group(tmp_path) as it:
         one, other = it.processes
         made = await one.subscribe(max_concurrency=8, rate_per_second=10)
-        await until(lambda: other.app._lanes.get(made["id"]) is not None)
+        await until(lambda: other.app.parts.lanes.get(made["id"]) is not None)
         for process in it.processes:
             process.app.sharing.heed(renew=True)
-        await until(lambda: [process.app._lanes.get(made["id"]).most for process in it.processes] == [4, 4])  # type: ignore[union-attr]
+        await until(lambda: [process.app.parts.lanes.get(made["id"]).most for process in it.processes] == [4, 4])  # type: ignore[union-attr]
         await it.processes.pop().stack.aclose()
         one.app.sharing.heed(renew=True)
-        await until(lambda: one.app._lanes.get(made["id"]).most == 8)  # type: ignore[union-attr]
+        await until(lambda: one.app.parts.lanes.get(made["id"]).most == 8)  # type: ignore[union-attr]
 
 
 async def test_a_conversation_keeps_its_order_whoever_takes_its_messages(tmp_path: Path):

@@ -4,9 +4,10 @@ import asyncio
 from dataclasses import replace
 from typing import Any
 
-from receiver.app import App, World, create_app
+from receiver.app import App, create_app
 from receiver.settings import Settings
 from receiver.storage.database import Erasable
+from receiver.world import World
 from tests.faults.planted.serving import serve
 
 LATER_SECONDS = 0.005

@@ -4,8 +4,9 @@ import signal
 import time
 from dataclasses import dataclass
 
-from receiver.app import App, World, create_app
+from receiver.app import App, create_app
 from receiver.settings import Settings
+from receiver.world import World
 from tests.faults.planted.serving import serve
 
 HOUR = 3_600 * 1_000_000
