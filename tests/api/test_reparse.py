@@ -1,102 +1,28 @@
 """/v1/receipts/reparse: requests that were kept, read again when their source's options were put right."""
 
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
 
-from receiver.intake import apply, restate
-from receiver.intake.assemble import Assembler
-from receiver.sms.timestamps import to_text
-from receiver.storage.amend import Amender
-from receiver.storage.owing import no_room
-from receiver.storage.receipts import Outcome
-from tests.api.running import PUBLIC_URL, Api, pointers, running_api
-
-NAMES = ("vendor_message_id", "client_reference", "from", "to", "text", "status", "sequence", "occurred_at", "opt_out",
-         "part_reference", "part_number", "part_total")  # fmt: skip
-NAMELESS = {"from": "447700900123", "text": "YES"}
-Event = dict[str, Any]
-
-
-def wait(api: Api, milliseconds: int) -> None:
-    for _ in range(milliseconds):
-        api.context.clock()
-
-
-def fields(**changed: str | None) -> dict[str, Any]:
-    return {"fields": {name: name for name in NAMES} | changed}
-
-
-async def source_of(api: Api, **options: Any) -> dict[str, Any]:
-    given = {"international": True, "statuses": {"ok": "delivered"}, **fields(), **options}
-    return await api.make_source(options=given)
-
-
-async def fix(api: Api, source: dict[str, Any], **options: Any) -> None:
-    given = {"international": True, "statuses": {"ok": "delivered"}, **fields(), **options}
-    answer = await api.client.patch(f"/v1/sources/{source['id']}", json={"options": given})
-    assert answer.status_code == 200, answer.text
-
-
-async def tell(api: Api, source: dict[str, Any], *items: Any) -> str:
-    """One request with one object, or a list of them; its receipt."""
-    content = orjson.dumps(items[0] if len(items) == 1 else items)
-    assert await api.receive(source, content) == 200
-    return api.recorded[-1].receipt.id
-
-
-async def log(api: Api) -> list[Event]:
-    found: list[Event] = (await api.client.get("/v1/events?limit=500")).json()["data"]
-    return found
-
-
-async def dry(api: Api, **body: Any) -> Any:
-    answer = await api.client.post("/v1/receipts/reparse", json={"dry_run": True, **body})
-    assert answer.status_code == 200, answer.text
-    return answer.json()
-
-
-async def reparsed(api: Api, **body: Any) -> list[Event]:
-    """The events that a job makes; a second one makes none, and there is no difference any more."""
-    before = len(await log(api))
-    job = await asked(api, **body)
-    made = (await log(api))[before:]
-    assert len(made) >= job["released"]
-    again = await asked(api, **body)
-    assert again["released"] == 0
-    assert len(await log(api)) == before + len(made)
-    assert [item for item in (await dry(api, **body))["data"] if item["becomes"] != item["outcome"]] == []
-    return made
-
-
-async def asked(api: Api, **body: Any) -> Any:
-    answer = await api.client.post("/v1/receipts/reparse", json=body)
-    assert answer.status_code == 202, answer.text
-    job = answer.json()["job"]
-    assert answer.headers["location"] == f"{PUBLIC_URL}/v1/jobs/{job['id']}"
-    await api.work()
-    done = (await api.client.get(f"/v1/jobs/{job['id']}")).json()
-    assert (done["kind"], done["state"], done["done"]) == ("reparse", "done", done["total"])
-    return done
-
-
-async def receipt(api: Api, receipt_id: str) -> Any:
-    return (await api.client.get(f"/v1/receipts/{receipt_id}")).json()
-
-
-async def states(api: Api) -> dict[str, str | None]:
-    async with api.database.reading() as reader:
-        return dict(await reader.fetch("SELECT vendor_message_id, status FROM messages"))
-
-
-def message(number: int = 1, **given: Any) -> dict[str, Any]:
-    return {"vendor_message_id": f"m{number}", "from": "447700900123", "to": "447700900999", "text": "hello", **given}
-
-
-def report(status: str = "ok", **given: Any) -> dict[str, Any]:
-    return {"vendor_message_id": "out", "to": "447700900123", "status": status, **given}
+from receiver.intake import restate
+from tests.api.reparsing import (
+    NAMELESS,
+    dry,
+    fields,
+    fix,
+    log,
+    long_message,
+    message,
+    receipt,
+    reparsed,
+    report,
+    source_of,
+    states,
+    tell,
+    wait,
+)
+from tests.api.running import running_api
 
 
 async def test_what_was_quarantined_becomes_events_that_subscribers_hear_of(tmp_path: Path):
@@ -381,116 +307,6 @@ async def test_parts_of_quarantined_requests_wait_for_the_others(tmp_path: Path)
             assert await reader.fetch("SELECT total, due_at FROM long_messages") == [(2, 0)]
             assert await reader.fetch("SELECT number FROM message_parts ORDER BY number") == [(1,), (2,)]
         assert {item["outcome"] for item in (await api.client.get("/v1/receipts")).json()["data"]} == {"stored"}
-
-
-async def test_a_job_goes_through_many_in_bounded_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    async with running_api(tmp_path) as api:
-        source = await source_of(api, **fields(text=None))
-        for number in range(apply.READ + 5):
-            await tell(api, source, message(number))
-        await fix(api, source)
-        await api.client.post("/v1/receipts/reparse", json={})
-        assert await api.jobs.step()
-        ((done, state),) = await progress(api)
-        assert (done, state) == (apply.READ, "running")
-        await api.work()
-        assert await progress(api) == [(apply.READ + 5, "done")]
-        assert len([event for event in await log(api) if event["supersedes"]]) == apply.READ + 5
-        monkeypatch.setattr(apply, "LOOKED_AT", 10)
-        assert await asked(api)
-
-
-@pytest.mark.parametrize(("name", "most"), [("EVENTS", 2), ("BYTES", 100), ("READ", 2)])
-async def test_a_step_ends_when_it_is_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, most: int):
-    monkeypatch.setattr(apply, name, most)
-    async with running_api(tmp_path) as api:
-        source = await source_of(api, **fields(text=None))
-        for number in range(3):
-            await tell(api, source, message(number))
-        await fix(api, source)
-        await api.client.post("/v1/receipts/reparse", json={})
-        assert await api.jobs.step()
-        ((done, state),) = await progress(api)
-        assert (0 < done < 3, state) == (True, "running")
-        await api.work()
-        assert await progress(api) == [(3, "done")]
-
-
-async def progress(api: Api) -> list[Any]:
-    async with api.database.reading() as reader:
-        return [*await reader.fetch("SELECT done, state FROM jobs")]
-
-
-async def test_a_dry_run_comes_in_pages(tmp_path: Path):
-    async with running_api(tmp_path) as api:
-        source = await source_of(api, **fields(text=None))
-        for number in range(5):
-            await tell(api, source, message(number))
-        await fix(api, source)
-        found: list[str] = []
-        after = None
-        for _ in range(3):
-            page = await dry(api, limit=2, **({"after": after} if after else {}))
-            found += [item["receipt_id"] for item in page["data"]]
-            after = page["next"]
-        assert after is None
-        assert found == [item.receipt.id for item in api.recorded]
-
-
-@pytest.mark.parametrize("outcome", ["stored", "quarantined"])
-async def test_what_is_chosen_is_read_and_nothing_else(tmp_path: Path, outcome: Outcome):
-    async with running_api(tmp_path) as api:
-        source, other = await source_of(api), await source_of(api)
-        ids = [
-            await tell(api, source, message(1)),
-            await tell(api, source, {"odd": 1}),
-            await tell(api, other, message()),
-        ]
-
-        async def read(**body: Any) -> int:
-            return int((await dry(api, **body))["read"])
-
-        moment = (await receipt(api, ids[1]))["received_at"]
-        assert await read(outcome=outcome) == {"stored": 2, "quarantined": 1}[outcome]
-        assert await read(source=source["id"]) == 2
-        assert await read(since=moment) == 2
-        assert await read(until=moment) == 1
-        assert await read(since=to_text(api.context.clock())) == 0
-        assert await read(ids=[ids[2], ids[0]]) == 2
-
-
-@pytest.mark.parametrize(
-    ("body", "pointer"),
-    [
-        ({"source": "src_no"}, "/source"),
-        ({"ids": ["rcp_no"]}, "/ids/0"),
-        ({"ids": []}, "/ids"),
-        ({"outcome": "lost"}, "/outcome"),
-        ({"since": "2026-01-02T00:00:00Z", "until": "2026-01-01T00:00:00Z"}, "/until"),
-        ({"limit": 0}, "/limit"),
-        ({"other": 1}, "/other"),
-    ],
-)
-async def test_what_makes_no_sense_is_refused(tmp_path: Path, body: dict[str, Any], pointer: str):
-    async with running_api(tmp_path) as api:
-        assert pointers(await api.client.post("/v1/receipts/reparse", json=body)) == [pointer]
-
-
-def assembler_of(api: Api) -> Assembler:
-    amender = Amender(api.context.catalog, api.context.ids, no_room)
-    return Assembler(
-        batch=api.context.batch, amender=amender, clock=api.context.clock, hand_over=lambda outgoing: None
-    )  # fmt: skip
-
-
-async def long_message(api: Api, source: dict[str, Any]) -> list[str]:
-    parts = ((2, "lo", "LO"), (1, "hel", "HEL"))
-    receipts = [
-        await tell(api, source, message(number, a=a, b=b, part_reference="7", part_number=number, part_total=2))
-        for number, a, b in parts
-    ]  # fmt: skip
-    await assembler_of(api).step()
-    return receipts
 
 
 async def test_a_long_message_is_read_again_as_a_whole(tmp_path: Path):

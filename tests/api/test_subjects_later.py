@@ -12,8 +12,8 @@ from receiver.storage.database import Reader
 from receiver.storage.erasing import Erasure, Look, Place
 from receiver.storage.owing import no_room
 from receiver.storage.places import places
+from tests.api.erasing import OTHER, OURS, PERSON, SECRET, ask, change, erased, eraser, fetch, files, forms
 from tests.api.running import Api, running_api
-from tests.api.test_subjects import OTHER, OURS, PERSON, SECRET, ask, change, erased, eraser, fetch, files, forms
 
 NAMES = ("vendor_message_id", "from", "to", "text", "part_reference", "part_number", "part_total")
 

@@ -119,3 +119,13 @@ async def running(it: WayOut, **given: Any) -> AsyncIterator[Jobs]:
     finally:
         await worker.stop()
         await task
+
+
+async def held(it: WayOut, number: int) -> list[str]:
+    """Events recorded while their subscription was disabled; it is active again."""
+    await it.subscribe("a", max_concurrency=1)
+    await disable(it)
+    events = [event for _ in range(0, number, 500) for event in await it.record(min(500, number))]
+    await activate(it)
+    it.clock.advance(1)
+    return events

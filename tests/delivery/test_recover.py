@@ -12,33 +12,22 @@ from receiver.sms.matching import Filter
 from receiver.storage import jobs, subscriptions
 from receiver.storage.database import Transaction
 from tests.delivery.conversing import writes
-from tests.delivery.dispatching import Clock, Gate, WayOut, answers, until, way_out
+from tests.delivery.dispatching import Clock, Gate, answers, way_out
 from tests.delivery.recovering import (
     activate,
     arrived,
     ask,
     disable,
     ended,
-    eventually,
+    held,
     job,
     jobs_of,
-    owed,
     put_in,
     running,
     work,
 )
 
 MANY = 3_100
-
-
-async def held(it: WayOut, number: int) -> list[str]:
-    """Events recorded while their subscription was disabled; it is active again."""
-    await it.subscribe("a", max_concurrency=1)
-    await disable(it)
-    events = [event for _ in range(0, number, 500) for event in await it.record(min(500, number))]
-    await activate(it)
-    it.clock.advance(1)
-    return events
 
 
 async def test_what_a_disabled_subscription_was_held_is_sent_once_each_in_order_of_age(tmp_path: Path):
@@ -298,29 +287,6 @@ async def test_a_job_that_cannot_be_done_fails_alone_and_says_no_more_than_what_
         assert ((await job(it, good)).state, (await job(it, good)).released) == ("done", 5)
 
 
-async def test_the_loop_sleeps_until_it_is_woken_and_stops_between_steps(tmp_path: Path):
-    async with way_out(tmp_path, run=False) as it:
-        await held(it, 200)
-        async with running(it, window=1) as worker:
-            tries = it.database.tries
-            await asyncio.sleep(0.05)
-            assert it.database.tries - tries <= 1  # it found nothing, once
-            job_id = await ask(it, "held")
-            worker.wake()
-
-            async def begun() -> bool:
-                return (await job(it, job_id)).done > 0
-
-            await eventually(begun)
-            await worker.stop()
-            done = (await job(it, job_id)).done
-            await asyncio.sleep(0.05)
-            assert (await job(it, job_id)).done == done < 200
-        async with running(it, window=50):
-            await ended(it, job_id)
-        assert await it.states() == {"waiting": 200}
-
-
 async def test_what_a_step_released_is_sent_though_its_commit_took_longer_than_anybody_waits(tmp_path: Path):
     async with way_out(tmp_path, patience=2.0) as it:
         events = await held(it, 3)
@@ -331,26 +297,6 @@ async def test_what_a_step_released_is_sent_though_its_commit_took_longer_than_a
         it.database.moving.set()
         assert set(await arrived(it, 3)) == set(events)
         assert (await job(it, job_id)).state == "done"
-
-
-async def test_one_that_waits_for_the_database_can_be_stopped(tmp_path: Path):
-    async with way_out(tmp_path, run=False) as it:
-        await held(it, 1)
-        await ask(it, "held")
-        it.database.failing = 1
-        async with running(it, pause=300.0) as worker:
-            await until(lambda: it.database.failing == 0)
-            async with asyncio.timeout(20):
-                await worker.stop()
-
-
-async def test_a_database_that_is_broken_ends_the_loop(tmp_path: Path):
-    async with way_out(tmp_path, run=False) as it:
-        await held(it, 1)
-        await ask(it, "held")
-        it.database.broken = True
-        async with asyncio.timeout(20):
-            await jobs_of(it).run()
 
 
 async def test_what_was_given_up_has_its_whole_schedule_before_it_again(tmp_path: Path):
@@ -370,21 +316,6 @@ async def test_what_was_given_up_has_its_whole_schedule_before_it_again(tmp_path
             await it.until(succeeded=1)
         assert len(await it.attempts(event_id)) == 4
         assert {sent.event_id for sent in it.subscribers.sent} == {event_id}
-
-
-async def test_what_comes_meanwhile_does_not_wait_for_a_job(tmp_path: Path):
-    """The others' commits go in between: none of them waits for more than a step."""
-    async with way_out(tmp_path, run=False) as it:
-        await held(it, 400)
-        await it.subscribe("b")
-        job_id = await ask(it, "held")
-        async with running(it, window=1):
-            before = (await job(it, job_id)).done
-            for _ in range(5):
-                await it.record()
-            during = (await job(it, job_id)).done
-        assert before <= during < 400
-        assert len(await owed(it, "b")) == 5
 
 
 async def test_a_delivery_that_is_being_sent_is_left_alone(tmp_path: Path):
