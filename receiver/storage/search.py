@@ -10,7 +10,7 @@ from typing import Any, LiteralString
 import orjson
 
 from receiver.sms.words import indexed
-from receiver.storage.database import Reader, Transaction, Values
+from receiver.storage.database import Reader, Transaction, Values, skipping
 
 _TEXTS: LiteralString = "CASE WHEN type = 'message.received' THEN body END"
 
@@ -43,9 +43,12 @@ async def next_stretch(reader: Reader, most: int) -> Stretch:
 
 
 async def add(transaction: Transaction, stretch: Stretch) -> bool:
-    """Puts a stretch into the index; False, with nothing changed, when another one was put there meanwhile."""
+    """Puts a stretch into the index; False, with nothing changed, when another one was put there meanwhile, or is just
+    being put there by another process: nobody waits for that.
+    """
+    free = "SELECT name FROM followers WHERE name = 'texts' AND position = ?" + skipping(transaction)
     moved = await transaction.fetch(
-        "UPDATE followers SET position = ? WHERE name = 'texts' AND position = ? RETURNING 1",
+        f"UPDATE followers SET position = ? WHERE name = ({free}) RETURNING 1",
         stretch.end,
         stretch.begin,
     )
