@@ -18,7 +18,8 @@ _MOST_KEYS = 24
 class TextIndex:
     """`seq` is the column of the log's position, `matches` a condition with one placeholder for what `asked` gives;
     `insert` and `remove` stand before rows of (seq, `kept` of its words), `removed` behind those of `remove`. `loose`
-    says whether many candidates may turn out not to be meant.
+    says whether many candidates may turn out not to be meant. `joined` is the position's column in the log, where the
+    engine has to be told that what bounds the one bounds the other: else it may go through the whole log.
     """
 
     seq: LiteralString
@@ -29,6 +30,7 @@ class TextIndex:
     kept: Callable[[Sequence[str]], str]
     asked: Callable[[Sequence[Term]], str]
     loose: Callable[[Sequence[Term]], bool]
+    joined: LiteralString = ""
 
 
 def _keys(terms: Sequence[Term]) -> Sequence[tuple[str, bool]]:
@@ -72,4 +74,5 @@ POSTGRES: Final = TextIndex(
     kept=lambda words: " ".join(f"'{word}'" for word in words),
     asked=_tsquery,
     loose=lambda _terms: False,
+    joined="events.seq",
 )
