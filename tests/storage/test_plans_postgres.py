@@ -7,7 +7,18 @@ from typing import Any
 import pytest
 
 from receiver.sms.words import query
-from receiver.storage import deliveries, events, jobs, message_list, receipts, search, subscriptions, windows
+from receiver.storage import (
+    corrections,
+    deliveries,
+    events,
+    jobs,
+    message_list,
+    receipts,
+    search,
+    subscriptions,
+    timeline,
+    windows,
+)
 from receiver.storage.events import Wanted
 from receiver.storage.message_list import FAILED
 from tests.storage.making import a_source, saved
@@ -160,6 +171,24 @@ async def test_every_filter_of_messages(tmp_path: Path, many: int):
             await message_list.texts(it, ["msg_00000009", "msg_00000010"])
             await message_list.text_position(it, "msg_00000009")
         it.served()
+
+
+async def test_whatever_belongs_to_one_thing(tmp_path: Path):
+    async with opened(tmp_path) as database:
+        await filled(database)
+        async with database.reading() as reader:
+            it: Any = Planning(reader)
+            await timeline.heard(it, "msg_00000010", 100)
+            await timeline.told(it, ["evt_00000010"], 5)
+            await corrections.standing(it, "rcp_10", 10 * SECOND)
+            await corrections.one(it, "evt_00000010")
+            await corrections.reports(it, "msg_00000010", 100)
+            await receipts.get(it, "rcp_00000010")
+            await receipts.behind(it, "rcp_00000010", "rcp_00000090", 50)
+            await message_list.counts(it, "batch_4", "src_7")
+            await message_list.known(it, "msg_00000010")
+        it.served()
+        assert len(it.plans) == 10
 
 
 async def test_words_of_texts(tmp_path: Path):
