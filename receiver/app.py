@@ -452,9 +452,15 @@ class App:
             clock=self._server_clock,
             monotonic=self.world.monotonic,
             health=self.health,
-            wake_jobs=self.jobs.wake,
+            wake_works=self._look_again,
         )
         return self.sharing.start()
+
+    def _look_again(self) -> None:
+        """Another process may have asked for it, or have left it behind."""
+        self.jobs.wake()
+        self.assembler.wake()
+        self.indexer.wake()
 
     async def _commit(self) -> None:
         try:

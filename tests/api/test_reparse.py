@@ -14,6 +14,8 @@ from receiver.storage.owing import no_room
 from receiver.storage.receipts import Outcome
 from tests.api.running import PUBLIC_URL, Api, pointers, running_api
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 NAMES = ("vendor_message_id", "client_reference", "from", "to", "text", "status", "sequence", "occurred_at", "opt_out",
          "part_reference", "part_number", "part_total")  # fmt: skip
 NAMELESS = {"from": "447700900123", "text": "YES"}
