@@ -122,7 +122,7 @@ class Parts:
             clock=clock,
             monotonic=self._ground.world.monotonic,
             health=self._ground.health,
-            wake_jobs=self.jobs.wake,
+            wake_works=self._look_again,
         )
 
     def _lanes(self, pace: Pace) -> Lanes:
@@ -278,6 +278,12 @@ class Parts:
     def _wake_jobs(self) -> None:
         self.jobs.wake()
         self.eraser.wake()
+
+    def _look_again(self) -> None:
+        """Another process may have asked for it, or have left it behind."""
+        self.jobs.wake()
+        self.assembler.wake()
+        self.indexer.wake()
 
     def _parts_came(self) -> None:
         self.assembler.wake()

@@ -18,6 +18,7 @@ from receiver.server import listening, tcp, unix
 from receiver.settings import Settings
 from receiver.storage.database import Transaction
 from receiver.world import World
+from tests import engines
 from tests.delivery.dispatching import Clock, Subscribers
 
 KEY = "an-admin-key-of-the-settings"
@@ -140,7 +141,10 @@ async def wire(
     monotonic: Callable[[], float] = time.monotonic,
     **given: Any,
 ) -> AsyncIterator[Wire]:
-    app = create_app(settings(folder, **given), world=World(monotonic=monotonic), transport=Subscribers(Clock()))
+    url = await engines.database_url(folder)
+    app = create_app(
+        settings(folder, database_url=url, **given), world=World(monotonic=monotonic), transport=Subscribers(Clock())
+    )
     async with app.lifespan():
         app._intake = replace(app._intake, body_seconds=body_seconds, discard_seconds=0.5)
         world, owner = tcp(app.settings.host, 0), folder / "receiver.db.sock"

@@ -12,7 +12,10 @@ from receiver.api.problem import Problem
 from receiver.intake.bring_in import row_as_request, takes_files
 from receiver.vendors.sheets import MAX_COLUMNS
 
-Cells = Annotated[list[Text], Field(max_length=MAX_COLUMNS)]
+MAX_CELL = 32_767
+"""Characters, as a cell of Excel holds (its "specifications and limits")"""
+Cell = Annotated[Text, Field(max_length=MAX_CELL)]
+Cells = Annotated[list[Cell], Field(max_length=MAX_COLUMNS)]
 
 
 class Rows(Input):

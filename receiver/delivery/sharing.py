@@ -34,7 +34,7 @@ class Sharing:
 
     def __init__(
         self, *, database: Shared, batch: Batch, dispatcher: Dispatcher, lanes: Lanes, catalog: Catalog, live: Live,
-        clock: ServerClock, monotonic: Callable[[], float], health: Health, wake_jobs: Callable[[], None],
+        clock: ServerClock, monotonic: Callable[[], float], health: Health, wake_works: Callable[[], None],
     ) -> None:  # fmt: skip
         self._database = database
         self._batch = batch
@@ -45,7 +45,7 @@ class Sharing:
         self._clock = clock
         self._monotonic = monotonic
         self._health = health
-        self._wake_jobs = wake_jobs
+        self._wake_works = wake_works
         self._doubts = database.doubts
         self._settle_at = inf
         self._renewed, self._prepared = -inf, monotonic()
@@ -116,7 +116,7 @@ class Sharing:
         await self._clock.read(self._database.time)
         async with self._database.reading() as reader:
             await self._catalog.refresh(reader)
-        self._wake_jobs()
+        self._wake_works()
 
     async def _hear_commits(self) -> None:
         """Whoever reads along the log is told of what other processes committed. Looked for rather than sent: a word

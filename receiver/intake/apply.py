@@ -56,6 +56,7 @@ class Reparse:
         receipt = await receipts.get(transaction, row.id)
         if receipt is None:
             return 0
+        await parts.keep_still(transaction, receipt.id)
         made = await plan(transaction, receipt, self.catalog, self.public_url)
         if made.differs:
             outgoing, events = await self.apply(transaction, made, now)

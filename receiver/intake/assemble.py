@@ -23,6 +23,8 @@ MOST = 20
 """Messages joined in one transaction, and those closed."""
 _LOOKS_EVERY = 5.0
 """Seconds after which the clock is looked at again, should it have been set, while anything waits."""
+_SOONEST = 0.05
+"""Seconds until the next look where what is due is just being looked at by another process."""
 _AGAIN = 3_600 * SECOND
 """For how long a message that cannot be joined is left alone."""
 
@@ -141,6 +143,6 @@ class Assembler:
 
     async def _wait(self, next_due: int | None) -> None:
         """Until new parts come, or the next message is due."""
-        seconds = None if next_due is None else min(max(0.0, (next_due - self._clock()) / SECOND), _LOOKS_EVERY)
+        seconds = None if next_due is None else min(max(_SOONEST, (next_due - self._clock()) / SECOND), _LOOKS_EVERY)
         with suppress(TimeoutError):
             await asyncio.wait_for(self._woken.wait(), seconds)

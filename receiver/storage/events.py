@@ -1,7 +1,7 @@
 """Events: the log. Its order is `seq`, the order of acceptance; `body` is the event's JSON as it is delivered."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import LiteralString, NamedTuple
 
@@ -236,7 +236,7 @@ async def _search(reader: Reader, wanted: Wanted, ground: _Ground, window: int) 
     """
     if not _may_be(TEXT_TYPE, wanted.types):
         return Look([])
-    conditions = [*_conditions(wanted), _OF_TEXTS]
+    conditions = [*_conditions(replace(wanted, types=())), _OF_TEXTS]
     lead = await leading(reader, "events", conditions, _TEXTS)
     if lead.few:
         return await _read(reader, ground, conditions, lead, window, wanted.words)
@@ -267,7 +267,8 @@ async def _by_words(
     inside = ground if end is None else ground.as_far_as(end)
     table: LiteralString = "texts JOIN events ON events.seq = " + texts.seq
     size = max(ground.limit, _TEXTS) if texts.loose(words) else ground.limit
-    rows = await _rows(reader, table, texts.seq, inside, [matches, *others], size)
+    both = inside.conditions(texts.joined) if texts.joined else []
+    rows = await _rows(reader, table, texts.seq, inside, [matches, *others, *both], size)
     return _sifted(rows, words, ground.limit, full=len(rows) == size, end=end)
 
 

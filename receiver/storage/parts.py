@@ -12,7 +12,7 @@ import orjson
 from receiver.sms.compose import Entry, Held
 from receiver.sms.joining import LATE_SECONDS, Gathered, Part, fate
 from receiver.sms.timestamps import SECOND
-from receiver.storage.database import Reader, Row, Transaction, Values, skipping
+from receiver.storage.database import Reader, Row, Transaction, Values, locking, skipping
 
 AT_ONCE = 0
 """Due before anything that waits for a time."""
@@ -114,6 +114,20 @@ async def of_receipt(reader: Reader, receipt_id: str) -> Sequence[str]:
     return sorted(row[0] for row in rows)
 
 
+async def keep_still(transaction: Transaction, receipt_id: str) -> None:
+    """Of the long messages that a request brought parts of, no other transaction tells, nor puts further parts to them,
+    until this one ends.
+    """
+    ours = locking(transaction)
+    if ours:
+        await transaction.fetch(
+            """SELECT 1 FROM long_messages
+               WHERE message_id IN (SELECT message_id FROM message_parts WHERE receipt_id = ?) ORDER BY message_id"""
+            + ours,
+            receipt_id,
+        )
+
+
 async def told_of(reader: Reader, message_id: str) -> Told | None:
     """A long message that an event tells of, None of one that still waits."""
     rows = await reader.fetch(
@@ -163,7 +177,8 @@ async def close_old(transaction: Transaction, now: int, limit: int) -> int:
     """Messages that take no more parts: nothing but which request brought which part is kept of them."""
     rows = await transaction.fetch(
         """SELECT message_id FROM long_messages
-           WHERE key IS NOT NULL AND began_at <= ? AND due_at IS NULL LIMIT ?""",
+           WHERE key IS NOT NULL AND began_at <= ? AND due_at IS NULL LIMIT ?"""
+        + skipping(transaction),
         now - LATE_SECONDS * SECOND, limit,
     )  # fmt: skip
     ids = [row[0] for row in rows]
@@ -172,12 +187,16 @@ async def close_old(transaction: Transaction, now: int, limit: int) -> int:
 
 
 async def _open(transaction: Transaction, keys: Sequence[str], now: int) -> dict[str, _Long]:
-    """Those that still take parts; what is too old is left."""
+    """Those that still take parts; what is too old is left. Two parts of one message that come to two processes are put
+    by one after the other, so that the second knows of the first; and neither amid its being told of.
+    """
+    await transaction.lock(f"long message {key}" for key in keys)
     rows = await transaction.many(
         "WITH wanted (key) AS (",
         [(key,) for key in keys],
         """) SELECT l.key, l.message_id, l.total, l.event_id, l.due_at, l.began_at FROM wanted
-             JOIN long_messages AS l ON l.key = wanted.key""",
+             JOIN long_messages AS l ON l.key = wanted.key"""
+        + locking(transaction),
     )
     found = {
         key: (_Long(message_id, Gathered(total=total, told=event_id is not None), due_at), began_at)

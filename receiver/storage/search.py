@@ -10,7 +10,7 @@ from typing import Any, LiteralString
 import orjson
 
 from receiver.sms.words import indexed
-from receiver.storage.database import Reader, Transaction, Values
+from receiver.storage.database import Reader, Transaction, Values, skipping
 
 _TEXTS: LiteralString = "CASE WHEN type = 'message.received' THEN body END"
 
@@ -46,13 +46,16 @@ async def next_stretch(reader: Reader, most: int) -> Stretch:
 
 
 async def add(transaction: Transaction, stretch: Stretch) -> bool:
-    """Puts a stretch into the index; False, with nothing changed, when another one was put there meanwhile, or some
-    of it was forgotten.
+    """Puts a stretch into the index; False, with nothing changed, when another one was put there meanwhile, or is just
+    being put there by another process, which nobody waits for, or some of it was forgotten.
     """
+    free = "SELECT name FROM followers WHERE name = 'texts' AND position = ? AND forgotten = ?" + skipping(transaction)
     moved = await transaction.fetch(
-        "UPDATE followers SET position = ? WHERE name = 'texts' AND position = ? AND forgotten = ? RETURNING 1",
-        stretch.end, stretch.begin, stretch.forgotten,
-    )  # fmt: skip
+        f"UPDATE followers SET position = ? WHERE name = ({free}) RETURNING 1",
+        stretch.end,
+        stretch.begin,
+        stretch.forgotten,
+    )
     if moved:
         transaction.later(transaction.texts.insert, stretch.rows)
     return bool(moved)

@@ -18,9 +18,11 @@ _MOST_KEYS = 24
 class TextIndex:
     """`seq` is the column of the log's position, `matches` a condition with one placeholder for what `asked` gives;
     `insert` and `remove` stand before rows of (seq, `kept` of its words), `removed` behind those of `remove`. `loose`
-    says whether many candidates may turn out not to be meant. `merge` does what its first placeholder says, as
-    much as its second: after `begin`, so many pages are rewritten, a first time with a minus, until `changes` grows by
-    less than two. Empty where the engine needs no such thing to let go of what was removed.
+    says whether many candidates may turn out not to be meant. `joined` is the position's column in the log, where the
+    engine has to be told that what bounds the one bounds the other: else it may go through the whole log. `merge` does
+    what its first placeholder says, as much as its second: after `begin`, so many pages are rewritten, a first time
+    with a minus, until `changes` grows by less than two. Empty where the engine needs no such thing to let go of what
+    was removed.
     """
 
     seq: LiteralString
@@ -34,6 +36,7 @@ class TextIndex:
     merge: LiteralString = ""
     begin: tuple[str, int] = ("", 0)
     changes: LiteralString = ""
+    joined: LiteralString = ""
 
 
 def _keys(terms: Sequence[Term]) -> Sequence[tuple[str, bool]]:
@@ -82,4 +85,5 @@ POSTGRES: Final = TextIndex(
     kept=lambda words: " ".join(f"'{word}'" for word in words),
     asked=_tsquery,
     loose=lambda _terms: False,
+    joined="events.seq",
 )

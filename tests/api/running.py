@@ -1,4 +1,4 @@
-"""The API on a real SQLite file, with the vendors' door beside it, so that what is listed was really received."""
+"""The API on a real database, with the vendors' door beside it, so that what is listed was really received."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -31,8 +31,8 @@ from receiver.storage.migrate import migrate
 from receiver.storage.owing import no_room
 from receiver.storage.record import Recorder
 from receiver.storage.recording import Consented, Recorded, Recording
-from receiver.storage.sqlite import SqliteDatabase
 from receiver.storage.subscriptions import Subscription
+from tests import engines
 
 ADMIN_KEY = "an-admin-key-of-the-settings"
 PUBLIC_URL = "https://sms.example.com/hooks"
@@ -66,7 +66,7 @@ class Api:
     client: httpx2.AsyncClient
     context: Context
     intake: Intake
-    database: SqliteDatabase
+    database: engines.AnyDatabase
     recorded: list[Recorded]
     pinged: list[Subscription]
     consents: Consents
@@ -148,7 +148,7 @@ def an_attempt(**given: Any) -> Attempt:
 
 @asynccontextmanager
 async def running_api(folder: Path, **given: Any) -> AsyncIterator[Api]:
-    database = await SqliteDatabase.open(folder / "receiver.db")
+    database = await engines.open_database(folder)
     await migrate(database, lambda: START)
     live = given.setdefault("live", Live(heartbeat=0.2, pause=0.01))
     batch = Batch(database, committed=live.told)
@@ -163,7 +163,7 @@ async def running_api(folder: Path, **given: Any) -> AsyncIterator[Api]:
         await database.close()
 
 
-def _built(database: SqliteDatabase, batch: Batch, given: Mapping[str, Any]) -> Api:
+def _built(database: engines.AnyDatabase, batch: Batch, given: Mapping[str, Any]) -> Api:
     ticks, seeds = count(START, 1000), count(1)
     catalog = Catalog()
     recorded: list[Recorded] = []

@@ -16,6 +16,8 @@ from receiver.storage.live import Live
 from tests.api.running import PUBLIC_URL, START, Api, pointers, problem, running_api
 from tests.api.test_events import message, received, report
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 async def made(api: Api, **body: Any) -> dict[str, Any]:
     answer = await api.client.post("/v1/consumers", json={"name": "billing", **body})

@@ -8,6 +8,8 @@ from receiver.storage import subscriptions
 from tests.api.running import an_attempt, pointers, problem, running_api
 from tests.api.test_events import message, received
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 async def test_deliveries_are_listed_newest_first_and_filtered(tmp_path: Path):
     async with running_api(tmp_path) as api:

@@ -148,6 +148,7 @@ async def _pragma(api: Api, sql: str) -> Any:
     return await api.database._writer.connection.execute_fetchall(sql)
 
 
+@pytest.mark.usefixtures("engine")
 async def test_a_change_that_is_refused_does_not_undo_its_neighbours_in_the_same_transaction(tmp_path: Path):
     async with running_api(tmp_path) as api:
         done: list[str] = []
@@ -186,6 +187,7 @@ async def gone_away(request: Coroutine[Any, Any, Any], api: Api) -> None:
 async def nothing(_transaction: Transaction) -> None: ...
 
 
+@pytest.mark.usefixtures("engine")
 async def test_what_follows_a_change_does_not_wait_for_its_caller(tmp_path: Path):
     async with running_api(tmp_path) as api:
         made = await api.make_subscription()

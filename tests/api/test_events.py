@@ -15,6 +15,8 @@ from receiver.storage.leading import WINDOW
 from tests.api.running import PUBLIC_URL, pointers, problem, running_api
 from tests.storage.test_search import a_row
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 def message(number: int, **fields: str) -> bytes:
     return orjson.dumps(

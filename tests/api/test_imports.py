@@ -7,6 +7,8 @@ import pytest
 
 from tests.api.running import Api, pointers, problem, running_api
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 HEADER = ["Phone", "State", "Id"]
 
 

@@ -11,6 +11,8 @@ from receiver.storage import subscriptions
 from tests.api.running import PUBLIC_URL, Api, an_attempt, pointers, problem, running_api
 from tests.api.test_events import message, received
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 async def deliveries_of(api: Api, subscription: dict[str, Any]) -> list[str]:
     """States, oldest first."""

@@ -13,6 +13,7 @@ def bearer(key: str) -> dict[str, str]:
     return {"authorization": f"Bearer {key}"}
 
 
+@pytest.mark.usefixtures("engine")
 async def test_a_key_is_shown_once_and_kept_as_a_hash(tmp_path: Path):
     async with running_api(tmp_path) as api:
         made = await api.make_key("read", "write")
@@ -26,6 +27,7 @@ async def test_a_key_is_shown_once_and_kept_as_a_hash(tmp_path: Path):
             assert made["key"] not in str(await reader.fetch("SELECT * FROM keys"))
 
 
+@pytest.mark.usefixtures("engine")
 async def test_a_revoked_key_is_refused_at_once_and_stays_listed(tmp_path: Path):
     async with running_api(tmp_path) as api:
         made = await api.make_key("read")
@@ -38,6 +40,7 @@ async def test_a_revoked_key_is_refused_at_once_and_stays_listed(tmp_path: Path)
         assert problem(await api.client.delete("/v1/keys/key_never")) == (404, "not_found")
 
 
+@pytest.mark.usefixtures("engine")
 async def test_keys_come_in_pages(tmp_path: Path):
     async with running_api(tmp_path) as api:
         made = [(await api.make_key("read"))["id"] for _ in range(3)]
@@ -117,6 +120,7 @@ async def test_the_owners_socket_needs_no_key_and_nobody_can_pretend_to_be_it(tm
 READS = ["/v1/vendors", "/v1/sources", "/v1/subscriptions", "/v1/events", "/v1/deliveries", "/v1/receipts"]
 
 
+@pytest.mark.usefixtures("engine")
 async def test_each_scope_may_do_its_own_and_what_it_implies(tmp_path: Path):
     async with running_api(tmp_path) as api:
         key = {scope: bearer((await api.make_key(scope))["key"]) for scope in ("read", "write", "admin")}

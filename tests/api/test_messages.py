@@ -10,6 +10,8 @@ from receiver.storage.indexer import Indexer
 from tests.api.running import an_attempt, pointers, problem, running_api
 from tests.api.test_events import message
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 FIELDS = ("vendor_message_id", "client_reference", "batch_id", "from", "to", "text", "status", "sequence")
 STATUSES = {"ok": "delivered", "out": "sent", "no": "undelivered"}
 

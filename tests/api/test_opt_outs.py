@@ -9,6 +9,8 @@ import pytest
 from tests.api.running import pointers, problem, running_api
 from tests.api.test_events import message
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 PERSON, OTHER = "+447700900101", "+447700900102"
 
 

@@ -8,6 +8,8 @@ import pytest
 from tests.api.running import pointers, problem, running_api
 from tests.api.test_events import message, received
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 def pairs(shown) -> list[tuple[str, str]]:
     return [(header["name"], header["value"]) for header in shown["headers"]]

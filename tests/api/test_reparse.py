@@ -24,6 +24,8 @@ from tests.api.reparsing import (
 )
 from tests.api.running import running_api
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 async def test_what_was_quarantined_becomes_events_that_subscribers_hear_of(tmp_path: Path):
     async with running_api(tmp_path) as api:

@@ -21,6 +21,8 @@ from tests.api.reparsing import (
 )
 from tests.api.running import Api, pointers, running_api
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 async def test_a_job_goes_through_many_in_bounded_steps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     async with running_api(tmp_path) as api:

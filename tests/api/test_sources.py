@@ -11,6 +11,7 @@ from tests.api.running import PUBLIC_URL, pointers, problem, running_api
 JSON = b'{"from":"447700900123","to":"447700900456","text":"hello"}'
 
 
+@pytest.mark.usefixtures("engine")
 async def test_a_source_is_made_and_its_url_takes_messages(tmp_path: Path):
     async with running_api(tmp_path) as api:
         answer = await api.client.post(
@@ -103,6 +104,7 @@ async def test_a_lone_mask_keeps_every_value_of_a_credential(tmp_path: Path):
         assert door.source.secrets("auth_token") == ("one", "two")
 
 
+@pytest.mark.usefixtures("engine")
 async def test_a_patch_replaces_what_is_given_and_nothing_else(tmp_path: Path):
     async with running_api(tmp_path) as api:
         made = await api.make_source(
@@ -119,6 +121,7 @@ async def test_a_patch_replaces_what_is_given_and_nothing_else(tmp_path: Path):
         assert (await api.client.patch(f"/v1/sources/{made['id']}", json={})).json()["name"] == "two"
 
 
+@pytest.mark.usefixtures("engine")
 async def test_a_rotated_token_ends_the_old_url_at_once(tmp_path: Path):
     async with running_api(tmp_path) as api:
         made = await api.mapped_source()
@@ -128,6 +131,7 @@ async def test_a_rotated_token_ends_the_old_url_at_once(tmp_path: Path):
         assert await api.receive(rotated, JSON) == 200
 
 
+@pytest.mark.usefixtures("engine")
 async def test_a_removed_source_is_gone_and_removing_it_again_is_no_error(tmp_path: Path):
     async with running_api(tmp_path) as api:
         made = await api.mapped_source()

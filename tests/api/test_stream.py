@@ -15,6 +15,8 @@ from tests.delivery.dispatching import until
 from tests.sse import Source, listening_to
 from tests.wire import Wire, owner_client, raw, wire, world_client
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 def body(number: int, to: str = "+447700900124", size: int = 0) -> bytes:
     return orjson.dumps({"text": f"{number:05d}" + "x" * size, "from": "+447700900123", "to": to})

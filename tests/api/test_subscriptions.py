@@ -45,6 +45,7 @@ async def test_a_url_alone_subscribes_to_everything(tmp_path: Path):
         }  # fmt: skip
 
 
+@pytest.mark.usefixtures("engine")
 async def test_every_field_is_kept(tmp_path: Path):
     body = {
         "url": HOOK, "types": ["message.*", "contact.opted_out"], "filter": {"from": ["+44*"], "final_only": True},
@@ -65,6 +66,7 @@ async def test_every_field_is_kept(tmp_path: Path):
         assert (row.headers, row.secrets[0].value) == ({"X-Team": "billing"}, GIVEN_SECRET)
 
 
+@pytest.mark.usefixtures("engine")
 async def test_the_next_message_reaches_a_subscription_that_was_just_made(tmp_path: Path):
     async with running_api(tmp_path) as api:
         source = await api.mapped_source()
@@ -97,6 +99,7 @@ async def test_a_secret_is_shown_once(tmp_path: Path):
             assert '"secret":"***"' in answer.text
 
 
+@pytest.mark.usefixtures("engine")
 async def test_a_patch_replaces_what_is_given_and_null_takes_away(tmp_path: Path):
     async with running_api(tmp_path) as api:
         made = await api.make_subscription(
@@ -129,6 +132,7 @@ async def test_masks_that_come_back_keep_secret_and_header(tmp_path: Path):
         assert [secret.value for secret in (await stored(api, made["id"])).secrets] == [new]
 
 
+@pytest.mark.usefixtures("engine")
 async def test_pausing_and_resuming(tmp_path: Path):
     async with running_api(tmp_path) as api:
         made = await api.make_subscription()
@@ -152,6 +156,7 @@ async def test_a_disabled_subscription_stays_so_until_paused_is_set_to_false(tmp
         assert (changed["state"], changed["disabled_by"]) == ("active", None)
 
 
+@pytest.mark.usefixtures("engine")
 async def test_removal_cancels_what_is_owed_and_is_idempotent(tmp_path: Path):
     async with running_api(tmp_path) as api:
         source = await api.mapped_source()
@@ -197,6 +202,7 @@ async def test_a_test_that_fails_says_how(tmp_path: Path):
         assert (await api.client.get("/v1/deliveries")).json()["data"] == []
 
 
+@pytest.mark.usefixtures("engine")
 async def test_a_rotated_secret_signs_beside_the_old_one_for_the_overlap(tmp_path: Path):
     async with running_api(tmp_path) as api:
         made = await api.make_subscription()

@@ -3,10 +3,14 @@
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
+
 from receiver.delivery.handshake import Consent, NoConsent
 from receiver.storage import subscriptions
 from receiver.storage.database import Transaction
 from tests.api.running import HOOK, Api, pointers, problem, running_api
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 REFUSED = NoConsent(error="origin", detail="answered without WebHook-Allowed-Origin", status=200)
 

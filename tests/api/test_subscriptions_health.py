@@ -10,6 +10,8 @@ from receiver.storage.database import Transaction
 from tests.api.running import START, Api, pointers, running_api
 from tests.api.test_events import message, received
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 async def shown(api: Api, subscription_id: str) -> dict[str, object]:
     answer = await api.client.get(f"/v1/subscriptions/{subscription_id}")

@@ -1,18 +1,18 @@
 """Long messages whose parts come apart: one event each, or one that says what is missing; whatever the order."""
 
 import asyncio
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from receiver.sms.timestamps import from_text
+from receiver.storage import parts
 from tests.pipeline import JSON, SECOND, TOKEN, Pipeline, pipeline
 from tests.storage.making import a_subscription, saved
+from tests.storage.opening import opened
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 WAIT = 60
 DAY = 86_400
@@ -317,56 +317,27 @@ async def test_the_run_ends_with_the_database(tmp_path: Path):
         await running
 
 
-ACTIONS = st.lists(
-    st.tuples(st.sampled_from(("a", "b")), st.integers(1, 4)) | st.sampled_from(("wait", "look", "restart")),
-    max_size=20,
-)
+@pytest.mark.parametrize("engine", ["postgres"], indirect=True)
+async def test_what_another_process_is_just_telling_of_is_not_looked_at_all_the_time(tmp_path: Path):
+    async with pipeline(tmp_path) as way, opened(tmp_path) as other:
+        way.open()
+        await send(way, 1, "a")
+        later(way, WAIT)
+        looks = 0
 
+        def clock() -> int:
+            nonlocal looks
+            looks += 1
+            return way.now
 
-async def played(folder: Path, actions: list[Any]) -> list[dict[str, Any]]:
-    """The whole log after parts of two messages came like that, some of them over a restart."""
-    now = None
-    left = [*actions, "wait", "look"]
-    while left:
-        async with pipeline(folder) as way:
-            way.now = now or way.now
-            way.open()
-            while left:
-                match left.pop(0):
-                    case "restart":
-                        break
-                    case "wait":
-                        later(way, WAIT)
-                    case "look":
-                        await way.assemble()
-                    case (name, number):
-                        later(way, 1)
-                        await send(
-                            way, number, f"{name}{number}", 4, part_reference=name, vendor_message_id=f"{name}{number}"
-                        )
-            now = way.now
-            events = await way.events()
-    return events
-
-
-@given(ACTIONS)
-@settings(max_examples=25, deadline=None)
-def test_whatever_the_order_the_repeats_and_the_gaps_each_message_stands_once(actions: list[Any]):
-    with tempfile.TemporaryDirectory() as folder:
-        events = asyncio.run(played(Path(folder), actions))
-    superseded = [event["supersedes"] for event in events if event["supersedes"]]
-    assert len(superseded) == len(set(superseded))
-    assert set(superseded) <= {event["id"] for event in events}
-    assert [event["id"] for event in events] == sorted(event["id"] for event in events)
-    standing = [event["data"] for event in events if event["id"] not in superseded]
-    sent = {name: sorted({number for name_, number in (a for a in actions if isinstance(a, tuple)) if name_ == name})
-            for name in ("a", "b")}  # fmt: skip
-    assert sorted(data["text"] for data in standing) == sorted(
-        "".join(f"{name}{number}" for number in numbers) for name, numbers in sent.items() if numbers
-    )
-    for data in standing:
-        numbers = sent[data["text"][0]]
-        missing = [number for number in range(1, 5) if number not in numbers]
-        assert (data["part"]["missing"] if data["part"] else []) == missing
-    for event in events:
-        assert from_text(event["data"]["received_at"])
+        way.assembler._clock = clock
+        async with other.writing() as transaction:
+            assert await parts.due(transaction, way.now, 1)
+            running = asyncio.create_task(way.assembler.run())
+            await asyncio.sleep(0.4)
+        assert looks < 30
+        async with asyncio.timeout(20):
+            while not await way.events():  # noqa: ASYNC110 — what it waits for is in the database
+                await asyncio.sleep(0.01)
+        await way.assembler.stop()
+        await running

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
 from receiver.intake.reconcile import Reconciler
 from receiver.sms.events import EVENT_MODELS
@@ -12,6 +13,8 @@ from receiver.storage.catalog import Door
 from tests.polling.asking import until
 from tests.polling.fakes import state
 from tests.polling.turning import Turning, reply, turning
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 HOUR = 3_600
 MAPPED = {

@@ -4,6 +4,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from receiver.intake.reparse import plan
 from receiver.storage import receipts
 from tests.polling.asking import Asker, asker, until
@@ -11,6 +13,8 @@ from tests.polling.fakes import KEYID, ISendPro
 from tests.polling.server import serving
 from tests.polling.test_reconcile import HOUR, opened, passed, told
 from tests.polling.turning import turning
+
+pytestmark = pytest.mark.usefixtures("engine")
 
 SENT: list[list[str]] = [
     ["2026-11-20 14:22:07", "33601020304", "ACME", "order-1", "0"],

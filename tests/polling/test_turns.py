@@ -18,6 +18,8 @@ from receiver.vendors.polling import asked
 from tests.polling.fakes import state
 from tests.polling.turning import Turning, reply, turning
 
+pytestmark = pytest.mark.usefixtures("engine")
+
 
 def inbound(*numbers: int) -> bytes:
     rows = [{"id": str(it), "from": "40727363767", "to": "1898", "data": f"text {it}", "created": ""} for it in numbers]

@@ -18,6 +18,7 @@ from tests import engines
 from tests.delivery.dispatching import Subscribers, Ticking
 
 KEY = "an-admin-key-of-the-settings"
+_NAMES = ("vendor_message_id", "from", "to", "text", "part_reference", "part_number", "part_total")
 
 
 @dataclass
@@ -59,11 +60,8 @@ class Group:
     other: Any
     path: str = ""
 
-    async def source(self) -> str:
-        options = {
-            "fields": {name: name for name in ("vendor_message_id", "from", "to", "text")},
-            "international": True,
-        }
+    async def source(self, **options: Any) -> str:
+        options |= {"fields": {name: name for name in _NAMES}, "international": True}
         made = await self.processes[0].api("POST", "/v1/sources", vendor="generic", options=options)
         self.path = "/in/" + made["url"].partition("/in/")[2]
         await until(lambda: all(len(process.app.catalog.sources) == 1 for process in self.processes))

@@ -271,3 +271,15 @@ def test_what_postgresql_is_asked_for():
     assert not POSTGRES.loose(query("cafeteria*"))
     assert POSTGRES.asked(query("Café caf* 東京都 東")) == "'cafe' & 'caf':* & '東京' & '京都' & '東':*"
     assert POSTGRES.kept(["cafe", "東京"]) == "'cafe' '東京'"
+
+
+@pytest.mark.parametrize("engine", ["postgres"], indirect=True)
+async def test_a_process_does_not_wait_for_another_that_indexes(tmp_path: Path):
+    async with opened(tmp_path) as database:
+        await write(database, events.insert, [a_row(1, "hello")])
+        async with opened(tmp_path) as other, database.reading() as reader:
+            stretch = await search.next_stretch(reader, 10)
+            async with database.writing() as one, other.writing() as two:
+                assert await search.add(one, stretch)
+                assert not await asyncio.wait_for(search.add(two, stretch), 2.0)
+        assert await found(database, "hello") == [1]
