@@ -26,6 +26,7 @@ from bench.memory import memory
 from bench.neighbours import Stream, neighbours
 from bench.process import pin_load
 from bench.report import HERE, write
+from bench.shared import shared
 from bench.start import start
 
 CONNECTIONS = 64
@@ -38,7 +39,7 @@ class Scale:
 
     accepts, deliveries    of one round
     attacked               seconds of load under attack
-    seconds                of load end to end; a third of it for latencies
+    seconds                of load end to end, and on PostgreSQL; a third of it for latencies
     stored                 events in the databases of `growth`, the smallest first
     grown_accepts, grown_deliveries   of one round there
     waiting                of `backlog`, in memory some `settled` seconds after the start
@@ -94,6 +95,10 @@ async def _end_to_end(scale: Scale) -> list[Figure]:
     return await end_to_end(scale.rounds, scale.seconds, scale.accepts, CONNECTIONS)
 
 
+async def _postgres(scale: Scale) -> list[Figure]:
+    return await shared(scale.rounds, scale.seconds, CONNECTIONS)
+
+
 async def _fan_out(scale: Scale) -> list[Figure]:
     return [await fan_out(scale.rounds, scale.deliveries, CONNECTIONS, 0.9)]
 
@@ -121,6 +126,7 @@ SUITES: dict[str, Callable[[Scale], Awaitable[list[Figure]]] | None] = {
     "backlog": _backlog,
     "neighbours": _neighbours,
     "start": _start,
+    "postgres": _postgres,
 }
 
 

@@ -41,12 +41,17 @@ async def prepare(
 ) -> None:
     """A fresh database with one source of a known token and `subscribers` subscriptions, active or paused."""
     async with target("receiver", folder):
-        source = {"vendor": "twilio", "name": "bench", "credentials": {"auth_token": AUTH_TOKEN}}
-        await asyncio.to_thread(_post, "/v1/sources", source)
+        await make_source()
         for _ in range(subscribers):
             await subscribe(url, paused=state == "paused", concurrency=concurrency)
     with opened(folder) as database:
         database.execute("UPDATE sources SET token = ?", [TOKEN])
+
+
+async def make_source() -> None:
+    """The one that requests come from, at the receiver that runs; its token is not the known one yet."""
+    source = {"vendor": "twilio", "name": "bench", "credentials": {"auth_token": AUTH_TOKEN}}
+    await asyncio.to_thread(_post, "/v1/sources", source)
 
 
 async def subscribe(url: str, *, paused: bool = False, concurrency: int = 64) -> None:

@@ -58,7 +58,7 @@ async def sustained(folder: Path, seconds: float, connections: int) -> Sustained
         started = time.perf_counter()
         async with target("receiver", folder):
             started = time.perf_counter()
-            behind = await _watched(load, sink)
+            behind = await watched(load, sink, PORT)
             await sink.reached(len(load.latencies))
         accepted, tail = len(load.latencies), max(0.0, sink.last - started - load.seconds)
     load.sound()
@@ -67,9 +67,9 @@ async def sustained(folder: Path, seconds: float, connections: int) -> Sustained
     return Sustained(accepted / (sink.last - started), behind, tail)
 
 
-async def _watched(load: Load, sink: Sink) -> int:
+async def watched(load: Load, sink: Sink, *ports: int) -> int:
     """How many were accepted and not yet delivered, at most, while the load ran."""
-    running = asyncio.create_task(load.run(PORT))
+    running = asyncio.create_task(load.run(*ports))
     most = 0
     while not running.done():
         await asyncio.wait([running], timeout=_EVERY)

@@ -15,7 +15,18 @@ from bench.requests import AREAS
 from receiver.sms.timestamps import from_text, to_text
 from receiver.storage.ids import Ids
 
-SHARED = ("catalog", "sources", "subscriptions", "keys", "migrations", "followers")
+SHARED = (
+    "catalog",
+    "sources",
+    "subscriptions",
+    "keys",
+    "consumers",
+    "migrations",
+    "followers",
+    "polls",
+    "tokens",
+    "reconciled",
+)
 """What stands once in a database, however much it holds."""
 
 _MARKS = re.compile(

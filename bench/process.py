@@ -13,16 +13,16 @@ from pathlib import Path
 
 from bench.wire import HOST
 
-PORT, SINK_PORT, HANGING_PORT = 18_480, 18_481, 18_482
+PORT, SINK_PORT, HANGING_PORT, OTHER_PORT = 18_480, 18_481, 18_482, 18_483
 API_KEY = "bench-bench-bench"
 _LONGEST_START = 120.0
 _CORES = frozenset(os.sched_getaffinity(0))
 
 
-def settings(folder: Path) -> dict[str, str]:
+def settings(folder: Path, port: int = PORT) -> dict[str, str]:
     return {
         "RECEIVER_DATABASE_URL": f"sqlite:///{folder.absolute()}/receiver.db",
-        "RECEIVER_PORT": str(PORT),
+        "RECEIVER_PORT": str(port),
         "RECEIVER_PUBLIC_URL": "https://hooks.example.com",
         "RECEIVER_API_KEY": API_KEY,
         "RECEIVER_EGRESS_ALLOW": "127.0.0.0/8",
@@ -48,14 +48,14 @@ class Target:
 
 
 @asynccontextmanager
-async def target(kind: str, folder: Path, **environ: str) -> AsyncIterator[Target]:
+async def target(kind: str, folder: Path, port: int = PORT, /, **environ: str) -> AsyncIterator[Target]:
     """`receiver` or `noop`, ready: a process of its own until the end of the block."""
-    arguments = ["-m", "bench.target", kind, str(PORT)]
-    async with python(arguments, {**settings(folder), **environ}) as process:
+    arguments = ["-m", "bench.target", kind, str(port)]
+    async with python(arguments, {**settings(folder, port), **environ}) as process:
         assert process.stdout is not None
         async with asyncio.timeout(_LONGEST_START):
             assert await process.stdout.readline(), f"{kind} did not start"
-            await _answering()
+            await _answering(port)
         yield Target(process)
 
 
@@ -63,7 +63,7 @@ async def target(kind: str, folder: Path, **environ: str) -> AsyncIterator[Targe
 async def python(arguments: Sequence[str], environ: dict[str, str]) -> AsyncIterator[Process]:
     """Our interpreter in a process of its own, on every core, stopped in the end."""
     known = {name: value for name, value in os.environ.items() if not name.startswith("RECEIVER_")}
-    with _on(_CORES):
+    with on_every_core():
         process = await asyncio.create_subprocess_exec(
             sys.executable, *arguments, stdout=subprocess.PIPE, env={**known, **environ}
         )
@@ -75,10 +75,10 @@ async def python(arguments: Sequence[str], environ: dict[str, str]) -> AsyncIter
         await process.wait()
 
 
-async def _answering() -> None:
+async def _answering(port: int) -> None:
     while True:
         try:
-            _, writer = await asyncio.open_connection(HOST, PORT)
+            _, writer = await asyncio.open_connection(HOST, port)
         except OSError:
             await asyncio.sleep(0.02)
         else:
@@ -92,10 +92,10 @@ def pin_load() -> None:
 
 
 @contextmanager
-def _on(cores: frozenset[int]) -> Iterator[None]:
-    """A child inherits the cores of its parent."""
+def on_every_core() -> Iterator[None]:
+    """For what is started meanwhile: a child inherits the cores of its parent."""
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
+    os.sched_setaffinity(0, _CORES)
     try:
         yield
     finally:

@@ -9,6 +9,7 @@ import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from itertools import cycle, islice
 from typing import Protocol, cast
 
 HOST = "127.0.0.1"
@@ -80,10 +81,12 @@ class _Calls:
         self.refused = 0
         self.broken = 0
 
-    async def connect(self, run: _Run, port: int) -> None:
+    async def connect(self, run: _Run, ports: Sequence[int]) -> None:
+        """To one port after the other, in turn."""
         loop = asyncio.get_running_loop()
         self._open = self._connections
-        await asyncio.gather(*(loop.create_connection(lambda: Caller(run), HOST, port) for _ in range(self._open)))
+        turn = islice(cycle(ports), self._open)
+        await asyncio.gather(*(loop.create_connection(lambda: Caller(run), HOST, port) for port in turn))
 
     def closed(self, *, unanswered: bool) -> None:
         self._open -= 1
@@ -107,11 +110,11 @@ class Load(_Calls):
         self._until = float("inf")
         self.seconds = 0.0
 
-    async def run(self, port: int) -> None:
+    async def run(self, *ports: int) -> None:
         started = time.perf_counter()
         if self._limit is not None:
             self._until = started + self._limit
-        await self.connect(self, port)
+        await self.connect(self, ports)
         await self._over.wait()
         self.seconds = time.perf_counter() - started
 
@@ -144,7 +147,7 @@ class Paced(_Calls):
         self.intended: list[float] = []
 
     async def run(self, port: int) -> None:
-        await self.connect(self, port)
+        await self.connect(self, [port])
         started = time.perf_counter() + 0.01
         for number, request in enumerate(self._requests):
             due = started + number / self._rate

@@ -99,7 +99,9 @@ def _database(url: str) -> str:
 def _postgres(url: str) -> str:
     try:
         parts = urlsplit(url)
-        usable = (parts.hostname or "host=" in parts.query) and parts.port != 0 and len(parts.path) > 1
+        hosts = [urlsplit(f"//{host}") for host in parts.netloc.rpartition("@")[2].split(",")]
+        named = all(host.hostname and host.port != 0 for host in hosts)
+        usable = (named or "host=" in parts.query) and len(parts.path) > 1
     except ValueError:
         usable = False
     if "+" in url.partition("://")[0] or not usable or not url.isprintable():

@@ -98,22 +98,52 @@ class OwnServer:
         self._exec: Any = pgexec
         self._server: Any = get_server(folder, cleanup_mode="delete")
         self.url = str(self._server.get_uri())
-        self._socket = self._server.get_postmaster_info().socket_dir
+        self.sockets = Path(str(self._server.get_postmaster_info().socket_dir))
+        self.socket = str(self.sockets / ".s.PGSQL.5432")
 
     def stop(self, mode: str = "immediate") -> None:
         """`immediate` is a crash: what was not on disk is lost, and the next start recovers."""
-        self._control("-m", mode, "stop")
+        self.control("-m", mode, "stop")
 
     def start(self) -> None:
-        options = ("-o", f'-h "" -k {self._socket}', "-l", str(self._server.log))
-        self._control(*options, "start")
+        options = ("-o", f'-h "" -k {self.sockets}', "-l", str(self._server.log))
+        self.control(*options, "start")
 
-    def _control(self, *words: str) -> None:
+    def control(self, *words: str, folder: Path | None = None) -> None:
+        self.told("pg_ctl", "-w", "-D", str(folder or self._server.pgdata), *words)
+
+    def told(self, program: str, *words: str) -> None:
+        """One of PostgreSQL's own programs, as the user that owns the server."""
         server = self._server
-        words = ("-w", "-D", str(server.pgdata), *words)
-        self._exec("pg_ctl", words, bin_path=server.bin_path, user=server.system_user, timeout=30)
+        self._exec(program, words, bin_path=server.bin_path, user=server.system_user, timeout=60)
 
     def close(self) -> None:
         with suppress(Exception):
             self.stop()
         shutil.rmtree(self._server.pgdata, ignore_errors=True)
+
+
+class Standby:
+    """A copy of a server that follows it, until it is promoted."""
+
+    def __init__(self, primary: OwnServer, folder: Path) -> None:
+        self._primary = primary
+        self._folder = folder
+        owner = primary.sockets.stat()
+        folder.mkdir(mode=0o700)
+        os.chown(folder, owner.st_uid, owner.st_gid)
+        primary.told(
+            "pg_basebackup", "-h", str(primary.sockets), "-U", "postgres", "-D", str(folder), "-R", "-c", "fast"
+        )
+        options = f'-h "" -k {folder} -p 5433'
+        primary.control("-o", options, "-l", str(folder / "log"), "start", folder=folder)
+        self.socket = str(folder / ".s.PGSQL.5433")
+        self.url = f"postgresql://postgres@/postgres?host={folder}&port=5433"
+
+    def promote(self) -> None:
+        self._primary.control("promote", folder=self._folder)
+
+    def close(self) -> None:
+        with suppress(Exception):
+            self._primary.control("-m", "immediate", "stop", folder=self._folder)
+        shutil.rmtree(self._folder, ignore_errors=True)

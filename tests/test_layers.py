@@ -37,7 +37,7 @@ LIBRARIES: dict[str, frozenset[str]] = {
     "aiohttp": OUTBOUND,
     "aiosqlite": frozenset({"storage.sqlite"}),
     "sqlite3": frozenset({"storage"}),
-    "asyncpg": frozenset({"storage.postgres"}),
+    "asyncpg": frozenset({"storage.link", "storage.postgres"}),
     "uvicorn": frozenset({"server", "protocol", "app", "cli"}),
     "click": frozenset({"cli", "demo"}),
 }

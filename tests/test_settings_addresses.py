@@ -46,11 +46,13 @@ def test_a_database_of_another_kind_is_refused(url: str):
     ("url", "shown"),
     [
         ("postgresql://u:hunter2@h/d", "postgresql://u:********@h/d"),
+        ("postgresql://u:hunter2@h:1,i:2/d", "postgresql://u:********@h:1,i:2/d"),
         ("postgres://h:5433/d?sslmode=require", "postgres://h:5433/d?sslmode=require"),
         (
             "postgresql://u@/d?host=/run/postgresql&password=hunter2",
             "postgresql://u@/d?host=/run/postgresql&password=********",
         ),
+        "postgresql://h:1,:2/d",
     ],
 )
 def test_a_database_of_many_is_named_without_its_password(url: str, shown: str):

@@ -5,13 +5,12 @@ is held by locks: see `Transaction.lock` and the triggers of `migrations/postgre
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
 from typing import Any, Final, LiteralString, Self, TypeVar
 
 import asyncpg
 
-from receiver.observe import log
 from receiver.storage.columns import column_types, columns_of, numbered, rows_as_arrays, with_arrays
 from receiver.storage.database import (
     Broken,
@@ -24,11 +23,10 @@ from receiver.storage.database import (
     Unavailable,
     Values,
 )
+from receiver.storage.link import LOST, Connection, Link, named
 from receiver.storage.text_index import POSTGRES
 
 Result = TypeVar("Result")
-Connection = Any
-"""asyncpg's own type is a proxy without types."""
 
 OLDEST: Final = 16
 CHANNEL: Final = "receiver"
@@ -37,26 +35,11 @@ _BEGIN: Final = "BEGIN; SELECT pg_advisory_xact_lock_shared(5459, 0)"
 """Whoever changes the catalog waits for the transactions that go by it, and they for him: in the order of arrival, as
 a row locked FOR SHARE by one recording after the other would not be."""
 
-_SESSION: Final = {
-    "application_name": "receiver",
-    "lock_timeout": "5s",
-    "idle_in_transaction_session_timeout": "10s",  # a process that is stopped amid one must not stop the others
-    "tcp_keepalives_idle": "10",
-    "tcp_keepalives_interval": "5",
-    "tcp_keepalives_count": "3",
-}
-_COMMAND_SECONDS = 15.0
-"""Above the time in which the server gives up waiting for a lock, below that after which a process gives itself up."""
 _SCRIPT_SECONDS = 3600.0
-_CONNECT_SECONDS = 5.0
-_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0)
-_STATEMENTS_KEPT = 1024
-
 _CONTENDED = {"40001", "40P01", "55P03"}
 _DAMAGED = {"XX001", "XX002"}
 _PASSING_CLASSES = {"08", "53", "57", "58", "28", "3D"}
 _PASSING = {"25006", "25P03", "25P04", "40003"}
-_LOST = (asyncpg.InterfaceError, asyncpg.InternalClientError, OSError, TimeoutError)
 _ROLLED_BACK_CLASSES = {"23", "40"}
 """A COMMIT that fails with one of these has certainly not happened."""
 
@@ -66,11 +49,11 @@ class PostgresDatabase:
 
     def __init__(self, url: str, readers: int, chance: Callable[[], float]) -> None:
         self._url = url
-        self._writer = _Link(url, {}, chance)
+        self._writer = Link(url, {}, chance)
         self._writing = asyncio.Lock()
         self._types = _Types()
-        self._free: asyncio.LifoQueue[_Link] = asyncio.LifoQueue()
-        self._readers = [_Link(url, {"default_transaction_read_only": "on"}, chance) for _ in range(readers)]
+        self._free: asyncio.LifoQueue[Link] = asyncio.LifoQueue()
+        self._readers = [Link(url, {"default_transaction_read_only": "on"}, chance) for _ in range(readers)]
         for reader in self._readers:
             self._free.put_nowait(reader)
         self.doubts = 0
@@ -107,7 +90,7 @@ class PostgresDatabase:
             connection = await self._writer.ready()
             session = _Session(connection, self._types)
             try:
-                await session.script(_BEGIN)
+                await _run(connection.execute(_BEGIN))
                 yield session
                 await session.flush()
                 await self._commit(connection)
@@ -118,18 +101,18 @@ class PostgresDatabase:
     async def _commit(self, connection: Connection) -> None:
         try:
             done = await connection.execute("COMMIT")
-        except (asyncpg.PostgresError, *_LOST) as error:
+        except (asyncpg.PostgresError, *LOST) as error:
             if (getattr(error, "sqlstate", None) or "")[:2] in _ROLLED_BACK_CLASSES:
                 raise _translated(error) from error
             self.doubts += 1
-            raise Unavailable(f"nobody knows whether it was committed ({_named(error)})") from error
+            raise Unavailable(f"nobody knows whether it was committed ({named(error)})") from error
         if done != "COMMIT":  # a statement failed, and whoever called it went on
             raise StorageError("the transaction was rolled back: one of its statements failed")
 
     async def _roll_back(self, connection: Connection, error: BaseException) -> None:
         """Where the connection may be in the middle of something, a new one is made next time."""
         if isinstance(error, Contended) or not isinstance(error, asyncio.CancelledError | Unavailable):
-            with suppress(asyncpg.PostgresError, *_LOST):
+            with suppress(asyncpg.PostgresError, *LOST):
                 await connection.execute("ROLLBACK")
                 return
         self._writer.drop()
@@ -143,7 +126,7 @@ class PostgresDatabase:
         """Calls `told` with each word that is sent to all processes, until cancelled, and with "" after each new
         connection: something may have been missed.
         """
-        link = _Link(self._url, {}, self._writer.chance)
+        link = Link(self._url, {}, self._writer.chance)
         try:
             while True:
                 with suppress(Unavailable):
@@ -161,75 +144,6 @@ class PostgresDatabase:
     async def close(self) -> None:
         for link in (self._writer, *self._readers):
             await link.close()
-
-
-class _Link:
-    """A connection that is made when it is needed, and made anew when it was lost; not more often than the pauses
-    allow, and not by all processes at the same moment.
-    """
-
-    def __init__(self, url: str, settings: Mapping[str, str], chance: Callable[[], float]) -> None:
-        self.chance = chance
-        self._url = url
-        self._settings = {**_SESSION, **settings}
-        self._connection: Connection = None
-        self._failures = 0
-        self._not_before = 0.0
-        self._why = ""
-
-    @property
-    def pause(self) -> float:
-        """Seconds until it is tried again."""
-        return max(0.0, self._not_before - asyncio.get_running_loop().time())
-
-    async def ready(self) -> Connection:
-        """Raises Unavailable."""
-        if self._connection is not None and not self._connection.is_closed():
-            return self._connection
-        self.drop()
-        if self.pause > 0:
-            raise Unavailable(f"PostgreSQL does not answer ({self._why})")
-        try:
-            self._connection = await self._connected()
-        except (asyncpg.PostgresError, *_LOST, ValueError) as error:
-            self._wait(error)
-            raise Unavailable(self._why) from None
-        self._failures = 0
-        return self._connection
-
-    async def _connected(self) -> Connection:
-        connection = await asyncpg.connect(
-            self._url,
-            timeout=_CONNECT_SECONDS,
-            command_timeout=_COMMAND_SECONDS,
-            statement_cache_size=_STATEMENTS_KEPT,
-            max_cached_statement_lifetime=0,
-            server_settings=self._settings,
-        )
-        if await connection.fetchval("SHOW synchronous_commit") == "off":
-            await connection.execute("SET synchronous_commit = on")  # what is acknowledged is on disk
-        return connection
-
-    def _wait(self, error: Exception) -> None:
-        pause = _PAUSES[min(self._failures, len(_PAUSES) - 1)]
-        self._failures += 1
-        self._why = _named(error)
-        self._not_before = asyncio.get_running_loop().time() + pause * (0.5 + self.chance())
-        log("database.unreachable", level="warning", cause=self._why)
-
-    def drop(self) -> None:
-        """Without a word to the server, who may not be there."""
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            connection.terminate()
-
-    async def close(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            try:
-                await connection.close(timeout=2.0)
-            except (asyncpg.PostgresError, *_LOST):
-                connection.terminate()
 
 
 class _Session:
@@ -347,7 +261,7 @@ async def _run(work: Awaitable[Result]) -> Result:
         return await work
     except asyncpg.DataError as error:
         raise _translated(error) from None
-    except (asyncpg.PostgresError, *_LOST) as error:
+    except (asyncpg.PostgresError, *LOST) as error:
         raise _translated(error) from error
 
 
@@ -362,23 +276,17 @@ async def _listened(connection: Connection, told: Callable[[str], None]) -> None
 
 def _translated(error: Exception) -> Exception:
     state = getattr(error, "sqlstate", None)
-    if isinstance(error, _LOST) and not isinstance(error, asyncpg.PostgresError):
-        return Unavailable(_named(error))
+    if isinstance(error, LOST) and not isinstance(error, asyncpg.PostgresError):
+        return Unavailable(named(error))
     if state in _CONTENDED:
-        return Contended(_named(error))
+        return Contended(named(error))
     if state in _DAMAGED:
-        return Broken(_named(error))
+        return Broken(named(error))
     if state is not None and (state[:2] in _PASSING_CLASSES or state in _PASSING):
-        return Unavailable(_named(error))
+        return Unavailable(named(error))
     if isinstance(error, asyncpg.DataError):
-        return ValueError(_named(error))  # its words quote the value, which is somebody's text
+        return ValueError(named(error))  # its words quote the value, which is somebody's text
     return error
-
-
-def _named(error: BaseException) -> str:
-    """What kind of trouble, without the server's own words: they may quote values."""
-    state = getattr(error, "sqlstate", None)
-    return f"{type(error).__name__} {state}" if state else type(error).__name__
 
 
 async def _check_server(connection: Connection) -> None:
@@ -388,7 +296,5 @@ async def _check_server(connection: Connection) -> None:
     encoding = await _run(connection.fetchval("SHOW server_encoding"))
     if encoding != "UTF8":
         raise CannotStart(f"the database is encoded in {encoding}; make it with ENCODING 'UTF8'")
-    if await _run(connection.fetchval("SELECT pg_is_in_recovery()")):
-        raise CannotStart("the server is a standby, which only reads; name the primary")
     if await _run(connection.fetchval("SHOW fsync")) == "off":
         raise CannotStart("the server runs with fsync = off: what is acknowledged could be lost")

@@ -27,6 +27,7 @@ from tests.faults import (
     machine,
     power,
     power_traced,
+    shared,
     stops,
     sync_errors,
 )
@@ -48,6 +49,7 @@ FAULTS: tuple[Fault, ...] = (
     *backup.FAULTS,
     *backlog.FAULTS,
     *machine.FAULTS,
+    *shared.FAULTS,
 )
 PLANTED: tuple[Fault, ...] = (*crash.PLANTED, *power.PLANTED)
 _LINE = "{:<28}{:>7}{:>10}{:>6}{:>12}{:>9}  {}"

@@ -12,6 +12,7 @@ import pytest
 
 from receiver.storage.columns import column_types, columns_of, numbered
 from receiver.storage.database import Broken, CannotStart, Contended, StorageError, Unavailable
+from receiver.storage.link import Link, servers
 from receiver.storage.postgres import PostgresDatabase
 from tests import engines, postgres
 from tests.storage.opening import change, fetch, opened
@@ -199,10 +200,29 @@ async def test_a_connection_lost_at_commit_leaves_a_doubt(tmp_path: Path):
         await change(database, INSERT)
 
 
+def test_of_several_servers_each_has_its_url():
+    assert servers("postgresql://u:p,q@h:1,[::1]:2,i/d?a=b,c") == [
+        "postgresql://u:p,q@h:1/d?a=b,c", "postgresql://u:p,q@[::1]:2/d?a=b,c", "postgresql://u:p,q@i/d?a=b,c",
+    ]  # fmt: skip
+    assert servers("postgresql://u@/d?host=/run/postgresql") == ["postgresql://u@/d?host=/run/postgresql"]
+
+
+async def test_the_server_that_answered_last_is_asked_first(tmp_path: Path):
+    gone, there = "postgresql://nobody@127.0.0.1:1/nothing", await engines.database_url(tmp_path)
+    link = Link(there, {}, lambda: 0.5)
+    link._urls = [gone, there]
+    await link.ready()
+    assert link._urls == [there, gone]
+    await link.close()
+    await link.ready()
+    assert link._urls == [there, gone]
+    await link.close()
+
+
 async def test_a_server_that_is_gone_is_asked_again_only_after_a_pause(tmp_path: Path):
     async with bare(tmp_path) as database, visitor(tmp_path) as other:
         for link in (database._writer, *database._readers):
-            link._url = "postgresql://nobody@127.0.0.1:1/nothing"
+            link._urls = ["postgresql://nobody@127.0.0.1:1/nothing"]
         await cut_off(other)
         with pytest.raises(Unavailable):
             await change(database, "SELECT 1")
