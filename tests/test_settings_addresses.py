@@ -52,7 +52,6 @@ def test_a_database_of_another_kind_is_refused(url: str):
             "postgresql://u@/d?host=/run/postgresql&password=hunter2",
             "postgresql://u@/d?host=/run/postgresql&password=********",
         ),
-        "postgresql://h:1,:2/d",
     ],
 )
 def test_a_database_of_many_is_named_without_its_password(url: str, shown: str):
@@ -63,7 +62,14 @@ def test_a_database_of_many_is_named_without_its_password(url: str, shown: str):
 
 
 @pytest.mark.parametrize(
-    "url", ["postgresql+asyncpg://u:hunter2@h/d", "postgresql:///d", "postgresql://h", "postgresql://h:port/d"]
+    "url",
+    [
+        "postgresql+asyncpg://u:hunter2@h/d",
+        "postgresql:///d",
+        "postgresql://h",
+        "postgresql://h:port/d",
+        "postgresql://h:1,:2/d",
+    ],
 )
 def test_a_server_without_an_address_or_a_database_is_refused(url: str):
     assert problem("RECEIVER_DATABASE_URL", url).startswith("must name a server and a database")
