@@ -127,7 +127,7 @@ VENDORS: dict[int, Row] = {
     25: ("parts of a long message: impossible, missing, repeated, in any order", (
         "intake/test_assemble.py::test_an_impossible_part_is_told_of_at_once",
         "intake/test_assemble.py::test_one_that_is_never_completed_is_one_event_after_its_time",
-        "intake/test_assemble.py::test_whatever_the_order_the_repeats_and_the_gaps_each_message_stands_once",
+        "intake/test_assemble_any_order.py::test_whatever_the_order_the_repeats_and_the_gaps_each_message_stands_once",
         "intake/test_assemble_killed.py::test_parts_survive_kills_in_any_order_with_repeats_and_gaps",
         "vendors/test_mapping.py::test_an_impossible_part_is_a_message_of_its_own",
         "sms/test_compose.py::test_a_part_of_an_absurd_total_names_no_more_than_255_missing",
