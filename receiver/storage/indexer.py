@@ -11,6 +11,8 @@ from receiver.storage.search import Stretch
 
 MOST = 500
 """Events in a stretch: some milliseconds of work at a time."""
+_GIVING_WAY = 8
+"""Rest while writes wait, as a multiple of the usual one: what is not indexed yet is found too, only slower."""
 
 
 class Indexer:
@@ -51,9 +53,14 @@ class Indexer:
                 self._woken.clear()
                 await self._wait(self._gather)
                 while not self._stopping.is_set() and await self.step():
-                    await self._wait(self._rest)
+                    await self._wait(self.between)
         except Broken:
             return
+
+    @property
+    def between(self) -> float:
+        """Seconds until the next stretch."""
+        return self._rest * _GIVING_WAY if self._batch.waiting else self._rest
 
     async def step(self) -> bool:
         """Indexes the next stretch; False when there is nothing more. Raises Broken."""

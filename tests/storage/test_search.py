@@ -283,3 +283,21 @@ async def test_a_process_does_not_wait_for_another_that_indexes(tmp_path: Path):
                 assert await search.add(one, stretch)
                 assert not await asyncio.wait_for(search.add(two, stretch), 2.0)
         assert await found(database, "hello") == [1]
+
+
+async def test_the_index_gives_way_while_writes_wait(tmp_path: Path):
+    async with opened(tmp_path) as database:
+        batch = Batch(database)
+        indexer = Indexer(database, batch, rest=0.05)
+        usual = indexer.between
+        waiting = asyncio.ensure_future(batch.write(_nothing))
+        await asyncio.sleep(0)
+        assert indexer.between >= 5 * usual
+        running = asyncio.create_task(batch.run())
+        await waiting
+        assert indexer.between == usual
+        batch.close()
+        await running
+
+
+async def _nothing(_transaction: Any) -> None: ...
