@@ -141,7 +141,7 @@ class Paced(_Calls):
         super().__init__(connections)
         self._requests = requests
         self._rate = rate
-        self._free: list[Caller] = []
+        self._free: deque[Caller] = deque()  # each in its turn: one that never asks for anything is closed
         self._waiting: deque[bytes] = deque()
         self._ended = False
         self.intended: list[float] = []
@@ -156,7 +156,7 @@ class Paced(_Calls):
                 await asyncio.sleep(max(wait, 0.001))
             self.intended.append(due)
             if self._free:
-                self._free.pop().send(request)
+                self._free.popleft().send(request)
             else:
                 self._waiting.append(request)
         self._ended = True
