@@ -143,7 +143,7 @@ class Sharing:
 
     async def while_first(self, work: "asyncio.Task[None]") -> None:
         """As long as it is, and until the work ends."""
-        while self._is_first and not work.done():  # noqa: ASYNC110
+        while self._is_first and not work.done():  # noqa: ASYNC110 — likewise, as well as the work
             await asyncio.sleep(HEARS_EVERY)
 
     @property

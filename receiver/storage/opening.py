@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 async def open_postgres(url: str, chance: Callable[[], float]) -> "PostgresDatabase":
     """Raises CannotStart with one clear line."""
     try:
-        from receiver.storage.postgres import PostgresDatabase  # noqa: PLC0415
+        from receiver.storage.postgres import PostgresDatabase  # noqa: PLC0415 — its driver is an extra
     except ImportError:
         raise CannotStart("PostgreSQL needs a package more: pip install 'receiver[postgres]'") from None
     return await PostgresDatabase.open(url, chance=chance)
