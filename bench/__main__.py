@@ -18,6 +18,7 @@ from bench import requests
 from bench.accept import accept
 from bench.attack import attacked
 from bench.deliver import deliver, fan_out
+from bench.export import exported
 from bench.figure import Figure, table
 from bench.flow import end_to_end
 from bench.growth import growth
@@ -25,6 +26,8 @@ from bench.machine import busy, described
 from bench.memory import memory
 from bench.neighbours import Stream, neighbours
 from bench.process import pin_load
+from bench.purge import purged
+from bench.readers import readers
 from bench.report import HERE, write
 from bench.shared import shared
 from bench.start import start
@@ -42,6 +45,8 @@ class Scale:
     seconds                of load end to end, and on PostgreSQL; a third of it for latencies
     stored                 events in the databases of `growth`, the smallest first
     grown_accepts, grown_deliveries   of one round there
+    read                   seconds of load beside readers, and of each load around a purge
+    purged                 events in the database half of which is purged
     waiting                of `backlog`, in memory some `settled` seconds after the start
     hanging                of the subscriber beside the healthy one, which gets `rate` events a second
     patience               of the receiver there, in seconds; the stream lasts somewhat longer
@@ -56,6 +61,8 @@ class Scale:
     stored: tuple[int, ...]
     grown_accepts: int
     grown_deliveries: int
+    read: float
+    purged: int
     waiting: int
     settled: float
     hanging: int
@@ -67,12 +74,13 @@ class Scale:
 
 FULL = Scale(
     rounds=5, accepts=30_000, deliveries=100_000, attacked=10, seconds=60, stored=(100_000, 1_000_000, 5_000_000),
-    grown_accepts=20_000, grown_deliveries=50_000, waiting=1_000_000, settled=10, hanging=100_000, rate=500,
-    patience=20, one_gigabyte=320_000, cache=Path(tempfile.gettempdir()) / "receiver-bench",
+    grown_accepts=20_000, grown_deliveries=50_000, read=10, purged=100_000, waiting=1_000_000, settled=10,
+    hanging=100_000, rate=500, patience=20, one_gigabyte=320_000, cache=Path(tempfile.gettempdir()) / "receiver-bench",
 )  # fmt: skip
 QUICK = replace(
     FULL, rounds=1, accepts=3_000, deliveries=3_000, attacked=2, seconds=3, stored=(1_000, 10_000), grown_accepts=2_000,
-    grown_deliveries=2_000, waiting=10_000, settled=1, hanging=2_000, rate=200, patience=2, one_gigabyte=10_000,
+    grown_deliveries=2_000, read=2, purged=1_000, waiting=10_000, settled=1, hanging=2_000, rate=200, patience=2,
+    one_gigabyte=10_000,
 )  # fmt: skip
 
 
@@ -103,6 +111,18 @@ async def _fan_out(scale: Scale) -> list[Figure]:
     return [await fan_out(scale.rounds, scale.deliveries, CONNECTIONS, 0.9)]
 
 
+async def _readers(scale: Scale) -> list[Figure]:
+    return [await readers(scale.rounds, scale.read, scale.stored[-1], scale.cache, CONNECTIONS)]
+
+
+async def _export(scale: Scale) -> list[Figure]:
+    return await exported(scale.stored[-1], scale.cache)
+
+
+async def _purge(scale: Scale) -> list[Figure]:
+    return await purged(scale.read, scale.purged, scale.cache, CONNECTIONS)
+
+
 async def _backlog(scale: Scale) -> list[Figure]:
     return [await memory(scale.rounds, scale.waiting, scale.settled, 1.5)]
 
@@ -123,6 +143,9 @@ SUITES: dict[str, Callable[[Scale], Awaitable[list[Figure]]] | None] = {
     "end-to-end": _end_to_end,
     "fan-out": _fan_out,
     "growth": None,  # which also gives the picture's numbers
+    "readers": _readers,
+    "export": _export,
+    "purge": _purge,
     "backlog": _backlog,
     "neighbours": _neighbours,
     "start": _start,

@@ -46,6 +46,16 @@ class Target:
         found = dict(line.split(":", 1) for line in lines if ":" in line)
         return int(found["VmRSS"].split()[0]) / 1024, int(found["VmHWM"].split()[0]) / 1024
 
+    def resident(self) -> float:
+        """What all of its processes have in memory now, in MiB."""
+        ids = [str(self.process.pid), *self._others()]
+        pages = sum(int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1]) for pid in ids)
+        return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+    def _others(self) -> list[str]:
+        tasks = Path(f"/proc/{self.process.pid}/task").iterdir()
+        return [pid for task in tasks for pid in (task / "children").read_text("ascii").split()]
+
 
 @asynccontextmanager
 async def target(kind: str, folder: Path, port: int = PORT, /, **environ: str) -> AsyncIterator[Target]:

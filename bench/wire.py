@@ -37,9 +37,10 @@ class Caller(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         self._run.ready(self)
 
-    def send(self, request: bytes) -> None:
+    def send(self, request: bytes, due: float | None = None) -> None:
+        """Its time counts from when it was due, or from now."""
         self._busy = True
-        self._sent = time.perf_counter()
+        self._sent = time.perf_counter() if due is None else due
         self._transport.write(request)
 
     def close(self) -> None:
@@ -142,7 +143,7 @@ class Paced(_Calls):
         self._requests = requests
         self._rate = rate
         self._free: deque[Caller] = deque()  # each in its turn: one that never asks for anything is closed
-        self._waiting: deque[bytes] = deque()
+        self._waiting: deque[tuple[bytes, float]] = deque()
         self._ended = False
         self.intended: list[float] = []
 
@@ -156,16 +157,16 @@ class Paced(_Calls):
                 await asyncio.sleep(max(wait, 0.001))
             self.intended.append(due)
             if self._free:
-                self._free.popleft().send(request)
+                self._free.popleft().send(request, due)
             else:
-                self._waiting.append(request)
+                self._waiting.append((request, due))
         self._ended = True
         self._close_free()
         await self._over.wait()
 
     def ready(self, caller: Caller) -> None:
         if self._waiting:
-            caller.send(self._waiting.popleft())
+            caller.send(*self._waiting.popleft())
             return
         self._free.append(caller)
         if self._ended:
