@@ -24,6 +24,8 @@ NDJSON, CSV, ZIP = "application/x-ndjson", "text/csv", "application/zip"
 _ROWS = 200
 _AT_ONCE = 50
 """Rows that are rendered before others have their turn."""
+_REST = 0.05
+"""Seconds of rest after a few rows while writes wait: an export may last, an accept may not."""
 
 Lines = AsyncGenerator[Iterable[str]]
 Format = Literal["ndjson", "csv"]
@@ -89,6 +91,8 @@ async def _rows(context: Context, looked_for: Wanted, after: int) -> AsyncGenera
         for start in range(0, len(rows), _AT_ONCE):
             yield rows[start : start + _AT_ONCE]
             await asyncio.sleep(0)
+        if context.batch.waiting:
+            await asyncio.sleep(_REST)
 
 
 async def _lines(

@@ -164,6 +164,28 @@ async def test_no_transaction_is_held_while_nobody_reads(tmp_path: Path):
             assert await transactions_besides(it.app.database) == 0
 
 
+async def test_it_gives_way_to_writes_that_wait(tmp_path: Path):
+    began, go, others = asyncio.Event(), asyncio.Event(), asyncio.Event()
+
+    async def held(_: Any) -> None:
+        began.set()
+        await go.wait()
+
+    async with running_api(tmp_path) as api:
+        await filled(api.context.database, 300)
+        under_way = asyncio.create_task(api.context.batch.write(held))
+        await began.wait()
+        waiting = asyncio.create_task(api.context.batch.write(held))
+        await asyncio.sleep(0)
+        asyncio.get_running_loop().call_later(0.04, others.set)
+        answer = await exported(api)
+        served = others.is_set()
+        go.set()
+        await asyncio.gather(under_way, waiting)
+        assert served
+        assert len(answer.content.splitlines()) == 300
+
+
 async def test_an_export_that_the_end_cuts_off_is_no_whole_file(tmp_path: Path):
     async with wire(tmp_path) as it:
         await filled(it.app.database, 6000)
