@@ -38,4 +38,4 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
 
 @pytest.hookimpl(trylast=True)
 def pytest_sessionfinish() -> None:
-    postgres.drop_template()
+    postgres.drop_all()
