@@ -1,9 +1,10 @@
 """Async tests run on asyncio without a plugin's fixtures: what a test opens, it closes itself."""
 
 import asyncio
+import gc
 import inspect
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 
@@ -34,6 +35,17 @@ def engine(request: pytest.FixtureRequest) -> Iterator[Engine]:
     engines.choose(request.param)
     yield request.param
     engines.unchoose()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """Modules and tests stay to the end: to look through a million objects for garbage again and again is no use."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.enable()
+        gc.freeze()
 
 
 @pytest.hookimpl(trylast=True)
