@@ -49,5 +49,13 @@ def pytest_collection() -> Generator[None, object, object]:
 
 
 @pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Those that say that they may take long begin, so that in the end no worker waits for another; the order is random
+    but for that.
+    """
+    items.sort(key=lambda item: item.get_closest_marker("timeout") is None)
+
+
+@pytest.hookimpl(trylast=True)
 def pytest_sessionfinish() -> None:
     postgres.drop_all()
