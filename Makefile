@@ -3,6 +3,8 @@
 .PHONY: help demo serve test format fixtures docs bench soak lock clean
 SHELL := /bin/sh
 export PYTHONUNBUFFERED := 1
+# What is compiled once serves the hundreds of processes that the tests start.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The first of these that is new enough; `make PYTHON=/path/to/python` overrides.
 NEW_ENOUGH := -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null

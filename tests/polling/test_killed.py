@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx2
+import pytest
 
 from tests.faults.processes import KEY, Receiver
 from tests.polling.asking import until
@@ -38,6 +39,7 @@ async def make_source(receiver: Receiver, url: str) -> None:
         assert (await client.post("/v1/sources", json=body)).status_code == 201
 
 
+@pytest.mark.timeout(180)  # a process is started several times, on a machine that may be busy
 async def test_a_kill_between_answer_and_commit_loses_none_and_doubles_none(tmp_path: Path) -> None:
     vendor, receiver = SendSms(), Receiver(tmp_path)
     async with serving(vendor) as fake:
