@@ -35,6 +35,7 @@ class Sharing:
     def __init__(
         self, *, database: Shared, batch: Batch, dispatcher: Dispatcher, lanes: Lanes, catalog: Catalog, live: Live,
         clock: ServerClock, monotonic: Callable[[], float], health: Health, wake_works: Callable[[], None],
+        widths: Mapping[str, int],
     ) -> None:  # fmt: skip
         self._database = database
         self._batch = batch
@@ -46,6 +47,7 @@ class Sharing:
         self._monotonic = monotonic
         self._health = health
         self._wake_works = wake_works
+        self._widths = widths
         self._doubts = database.doubts
         self._settle_at = inf
         self._renewed, self._prepared = -inf, monotonic()
@@ -92,7 +94,7 @@ class Sharing:
             log("lease.taken_over", level="warning", deliveries=taken)
         self._lanes.divide(among)
         if now - self._prepared >= _PARTITIONED:
-            await partitions.look_ahead(self._database, self._clock())
+            await partitions.look_ahead(self._database, self._clock(), self._widths)
             self._prepared = now
         await self._look()
         if self._database.doubts != self._doubts:
