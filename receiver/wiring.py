@@ -13,7 +13,7 @@ import httpx2
 
 from receiver import __version__
 from receiver.api import create_api
-from receiver.api.context import Context
+from receiver.api.context import Context, alone
 from receiver.clock import ServerClock
 from receiver.delivery.dispatcher import Dispatcher
 from receiver.delivery.handshake import Consent, NoConsent, ask_consent
@@ -197,11 +197,12 @@ class Parts:
             database=self._ground.database,
             batch=self.batch,
             places=places([search.forget]),
-            clock=world.clock,
+            clock=self._ground.clock,
             monotonic=world.monotonic,
             entropy=world.entropy,
             revise=self.dispatcher.revise,
             wake_lane=self.dispatcher.wake,
+            alone=self._ground.shared is None,
         )
 
     def _intake(self, recorder: Recorder) -> Intake:
@@ -266,6 +267,7 @@ class Parts:
             consent=partial(self._consent, consenting),
             causes=ground.health.causes,
             failed=ground.throttle.failed,
+            holding=alone if ground.shared is None else ground.shared.holding,
         )
 
     def _recorded(self, committed: Sequence[Recorded] | Sequence[Consented]) -> None:
@@ -287,7 +289,7 @@ class Parts:
 
     def _look_again(self) -> None:
         """Another process may have asked for it, or have left it behind."""
-        self.jobs.wake()
+        self._wake_jobs()
         self.assembler.wake()
         self.indexer.wake()
 

@@ -135,6 +135,12 @@ class Shared(Database, Protocol):
         """
         ...
 
+    def holding(self, name: str) -> AbstractAsyncContextManager[bool]:
+        """Within the block no other process holds that name; False, at once, when one does. It ends with this process,
+        however that ends. A name is held once at a time by its process.
+        """
+        ...
+
     async def time(self) -> int:
         """The server's clock, unix microseconds: what all processes go by."""
         ...

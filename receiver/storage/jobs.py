@@ -26,6 +26,8 @@ _COLUMNS: LiteralString = (
 
 NO_CHOICE = Choice()
 
+ERASED: Final = "log"
+"""Where an erasure is once every place is gone through: what is left are copies that nothing leads to."""
 ASKED_FOR: Final = ("jobs",)
 """Who takes from the log what no job is to find any more does not overlook one that is just asked for."""
 
