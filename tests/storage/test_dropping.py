@@ -152,6 +152,10 @@ async def test_no_row_of_a_part_is_deleted(tmp_path: Path):
         )
         await purged(database)
         assert set((await counts(database)).values()) == {0}
+        async with database.reading() as reader:  # and who reads along hears of it
+            assert await purges.gone(reader, "events") == purges.Gone(name("evt", OLD, 19), 20)
+            assert await purges.gone(reader, "receipts") == purges.Gone(name("rcp", OLD, 19))
+            assert await events.readable(reader) == 20
 
 
 @on_postgres
@@ -196,6 +200,9 @@ async def test_while_a_job_goes_through_the_log_no_part_of_it_goes(tmp_path: Pat
         await dropped(database)
         assert (await counts(database))["events"] == 1
         assert (await counts(database))["deliveries"] == 1
+        await change(database, "DELETE FROM deliveries")  # nothing names it, but the job may begin to
+        await dropped(database)
+        assert (await counts(database))["events"] == 1
         await change(database, "UPDATE jobs SET kind = 'erase'")
         await dropped(database)
         assert (await counts(database))["events"] == 0
