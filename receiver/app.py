@@ -113,7 +113,7 @@ class App:
             await stack.enter_async_context(self._running(dispatch=dispatch))
             if dispatch:
                 with _making_ready(self.settings.database_name):
-                    await partitions.look_ahead(database, self.clock())
+                    await partitions.look_ahead(database, self.clock(), self.parts.widths)
                     await self._make_first_key()
             yield self
 
@@ -173,7 +173,7 @@ class App:
                 clock=self.clock,
                 database=database,
                 late=self.limits.late,
-                alone=self.shared is None,
+                shared=self.shared,
                 transport=self.transport,
                 asking=self.asking,
                 counters=self.counters,

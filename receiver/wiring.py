@@ -13,7 +13,7 @@ import httpx2
 
 from receiver import __version__
 from receiver.api import create_api
-from receiver.api.context import Context
+from receiver.api.context import Context, alone
 from receiver.clock import ServerClock
 from receiver.delivery.dispatcher import Dispatcher
 from receiver.delivery.handshake import Consent, NoConsent, ask_consent
@@ -38,11 +38,13 @@ from receiver.storage.batch import Batch, Operation
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import Erasable, Shared, StorageError
 from receiver.storage.deliveries import Attempt
+from receiver.storage.dropping import Dropper
 from receiver.storage.eraser import Eraser
 from receiver.storage.ids import Ids
 from receiver.storage.indexer import Indexer
 from receiver.storage.live import Live
 from receiver.storage.owing import Outgoing, no_room
+from receiver.storage.partitions import widths
 from receiver.storage.places import places
 from receiver.storage.purge import purges_of
 from receiver.storage.purger import Purger
@@ -60,7 +62,7 @@ class Ground:
 
     clock       unix microseconds; the server's, where many share the database
     late        seconds of one transaction after which its callers are told so
-    alone       no other process uses the database
+    shared      the database, where other processes use it too
     transport   the way to subscribers
     asking      the way to vendors that are asked
     """
@@ -70,7 +72,7 @@ class Ground:
     clock: Callable[[], int]
     database: Erasable
     late: float
-    alone: bool
+    shared: Shared | None
     transport: httpx2.AsyncBaseTransport
     asking: httpx2.AsyncBaseTransport
     counters: Counters
@@ -98,7 +100,9 @@ class Parts:
         self.assembler = self._assembler()
         self.indexer = Indexer(ground.database, self.batch)
         self.jobs = self._jobs()
-        self.purger = self._purger()
+        retention = _retention(ground.settings)
+        self.widths = widths(retention)
+        self.purger = self._purger(retention)
         self.eraser = self._eraser()
         self.intake = self._intake(recorder)
         asking = self._asking(recorder)
@@ -123,6 +127,7 @@ class Parts:
             monotonic=self._ground.world.monotonic,
             health=self._ground.health,
             wake_works=self._look_again,
+            widths=self.widths,
         )
 
     def _lanes(self, pace: Pace) -> Lanes:
@@ -143,7 +148,7 @@ class Parts:
             chance=ground.world.chance,
             count=ground.counters.increment,
             tell=recorder.tell,
-            alone=ground.alone,
+            alone=ground.shared is None,
         )
 
     def _assembler(self) -> Assembler:
@@ -174,15 +179,16 @@ class Parts:
             held=self._parts_came,
         )
 
-    def _purger(self) -> Purger:
-        settings, world = self._ground.settings, self._ground.world
-        retention = Retention(events=_micros(settings.retention_events), receipts=_micros(settings.retention_receipts))
+    def _purger(self, retention: Retention) -> Purger:
+        """Where the database is shared, old parts of tables go as a whole."""
+        world, shared = self._ground.world, self._ground.shared
         return Purger(
             database=self._ground.database,
             batch=self.batch,
-            purges=purges_of(retention, [search.forget]),
-            clock=world.clock,
+            purges=purges_of(retention, [search.forget], None if shared is None else self.widths),
+            clock=self._ground.clock,
             monotonic=world.monotonic,
+            drop=None if shared is None else Dropper(database=shared, retention=retention, clock=self._ground.clock),
         )
 
     def _eraser(self) -> Eraser:
@@ -191,11 +197,12 @@ class Parts:
             database=self._ground.database,
             batch=self.batch,
             places=places([search.forget]),
-            clock=world.clock,
+            clock=self._ground.clock,
             monotonic=world.monotonic,
             entropy=world.entropy,
             revise=self.dispatcher.revise,
             wake_lane=self.dispatcher.wake,
+            alone=self._ground.shared is None,
         )
 
     def _intake(self, recorder: Recorder) -> Intake:
@@ -260,6 +267,7 @@ class Parts:
             consent=partial(self._consent, consenting),
             causes=ground.health.causes,
             failed=ground.throttle.failed,
+            holding=alone if ground.shared is None else ground.shared.holding,
         )
 
     def _recorded(self, committed: Sequence[Recorded] | Sequence[Consented]) -> None:
@@ -281,7 +289,7 @@ class Parts:
 
     def _look_again(self) -> None:
         """Another process may have asked for it, or have left it behind."""
-        self.jobs.wake()
+        self._wake_jobs()
         self.assembler.wake()
         self.indexer.wake()
 
@@ -340,6 +348,10 @@ def _pace(settings: Settings) -> Pace:
         concurrency=settings.delivery_concurrency,
         disable_after=settings.disable_after,
     )
+
+
+def _retention(settings: Settings) -> Retention:
+    return Retention(events=_micros(settings.retention_events), receipts=_micros(settings.retention_receipts))
 
 
 def _micros(seconds: float | None) -> int | None:

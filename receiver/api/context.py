@@ -1,6 +1,7 @@
 """What the API works with, handed in by the composition root; nothing here is made by the API itself."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -23,6 +24,12 @@ from receiver.vendors.contract import Vendor
 Result = TypeVar("Result")
 
 
+@asynccontextmanager
+async def alone(_name: str) -> AsyncIterator[bool]:
+    """Where no other process uses the database, none holds anything."""
+    yield True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Context:
     """clock       unix microseconds
@@ -42,6 +49,7 @@ class Context:
     failed      told of a peer without a valid key; for how many seconds it is told no more than 429, 0 for none
     under_way   calls with an Idempotency-Key that are being carried out, by a hash of it
     besides     what is written in the transaction of every change
+    holding     a name that no other process holds meanwhile; False when one does
     """
 
     database: Database
@@ -68,6 +76,7 @@ class Context:
     vendors: Mapping[str, Vendor] = field(default_factory=lambda: VENDORS)
     under_way: set[str] = field(default_factory=set)
     besides: Callable[[Transaction], Awaitable[None]] | None = None
+    holding: Callable[[str], AbstractAsyncContextManager[bool]] = alone
 
     async def write(
         self, change: Callable[[Transaction], Awaitable[Result]], told: Callable[[Result], None] = lambda _: None

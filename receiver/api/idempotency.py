@@ -1,7 +1,7 @@
 """`Idempotency-Key` (draft-ietf-httpapi-idempotency-key-header): a POST that is sent again is carried out once.
 
-One process owns the database, so what is under way is known from memory; what was carried out is told by a row that
-was committed together with it. Neither the key nor an answer is at rest in clear.
+What is under way is known from memory, and to other processes by the name that its process holds; what was carried out
+is told by a row that was committed together with it. Neither the key nor an answer is at rest in clear.
 """
 
 import hmac
@@ -57,7 +57,10 @@ async def once(context: Context, request: Request, key: str, body: bytes, act: A
         raise Problem("conflict", _RUNNING)
     context.under_way.add(row.key)
     try:
-        return await _earlier(context, row, secret) or await _carried_out(context, row, secret, act)
+        async with context.holding(row.key) as ours:
+            if not ours:
+                raise Problem("conflict", _RUNNING)
+            return await _earlier(context, row, secret) or await _carried_out(context, row, secret, act)
     finally:
         context.under_way.discard(row.key)
 

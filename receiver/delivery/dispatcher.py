@@ -94,7 +94,7 @@ class Dispatcher:
         """Events were erased: what is in memory is sent as they are now, in conversations as they are called now. An
         attempt that is under way cannot be called back, but what is answered to it is not kept.
         """
-        for item in chain(self._trying.values(), *(lane.queued for lane in self._lanes)):
+        for item in self.held:
             item.body = bodies.get(item.event_id, item.body)
             if item.event_id in bodies and item.conversation is not None:
                 item.conversation = renamed(item.conversation)
@@ -130,9 +130,9 @@ class Dispatcher:
         await self._join()
 
     @property
-    def known(self) -> set[str]:
-        """The ids of all deliveries in memory."""
-        return {*self._trying, *(item.delivery_id for lane in self._lanes for item in lane.queued)}
+    def held(self) -> Iterable[Leased]:
+        """All deliveries in memory."""
+        return chain(self._trying.values(), *(lane.queued for lane in self._lanes))
 
     def noticed(self, due: Mapping[str, Due]) -> None:
         """Deliveries in store, whoever put them there, are due then."""

@@ -6,13 +6,14 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from math import inf
-from typing import Final
+from typing import Any, Final
 
 from receiver.clock import ServerClock
+from receiver.delivery import rereading
 from receiver.delivery.dispatcher import Dispatcher
 from receiver.delivery.lanes import Lanes
 from receiver.observe import Health, log
-from receiver.storage import deliveries, events, partitions, processes
+from receiver.storage import deliveries, events, jobs, partitions, processes
 from receiver.storage.batch import Batch
 from receiver.storage.catalog import Catalog
 from receiver.storage.database import Shared, Transaction, Unavailable
@@ -35,6 +36,7 @@ class Sharing:
     def __init__(
         self, *, database: Shared, batch: Batch, dispatcher: Dispatcher, lanes: Lanes, catalog: Catalog, live: Live,
         clock: ServerClock, monotonic: Callable[[], float], health: Health, wake_works: Callable[[], None],
+        widths: Mapping[str, int],
     ) -> None:  # fmt: skip
         self._database = database
         self._batch = batch
@@ -46,11 +48,13 @@ class Sharing:
         self._monotonic = monotonic
         self._health = health
         self._wake_works = wake_works
+        self._widths = widths
         self._doubts = database.doubts
         self._settle_at = inf
         self._renewed, self._prepared = -inf, monotonic()
         self._word = asyncio.Event()
         self._first = False
+        self._followed: tuple[Any, ...] = ()
 
     def start(self) -> Sequence["asyncio.Task[None]"]:
         heeding = self._database.listen(lambda _: self.heed())
@@ -91,8 +95,9 @@ class Sharing:
         if taken:
             log("lease.taken_over", level="warning", deliveries=taken)
         self._lanes.divide(among)
+        await self._follow_erasure()
         if now - self._prepared >= _PARTITIONED:
-            await partitions.look_ahead(self._database, self._clock())
+            await partitions.look_ahead(self._database, self._clock(), self._widths)
             self._prepared = now
         await self._look()
         if self._database.doubts != self._doubts:
@@ -110,6 +115,17 @@ class Sharing:
             await self._dispatcher.lost()
         self._renewed = now
         self._lanes.believed_until = now + processes.LEASE / 1e6
+
+    async def _follow_erasure(self) -> None:
+        """In two transactions: see `rereading`."""
+        job = await self._batch.write(rereading.under_way)
+        seen = () if job is None else (self._lanes.holder, job.id, job.released, job.position == jobs.ERASED)
+        if job is not None and seen != self._followed:
+            number = self._lanes.holder
+            await self._batch.write(
+                lambda transaction: rereading.follow(transaction, job, self._dispatcher.held, number)
+            )
+        self._followed = seen
 
     async def _look(self) -> None:
         """What others may have changed."""
@@ -154,7 +170,7 @@ class Sharing:
         """A COMMIT whose answer was lost may have leased deliveries to us: nobody would ever send them."""
         now, holder = self._clock(), self._lanes.holder
         held = await deliveries.held_by(transaction, holder, now - _UNTOLD)
-        known = self._dispatcher.known
+        known = {item.delivery_id for item in self._dispatcher.held}
         unknown = [delivery_id for delivery_id in held if delivery_id not in known]
         if unknown:
             log("lease.unknown", level="warning", deliveries=len(unknown))

@@ -129,6 +129,18 @@ class Shared(Database, Protocol):
         """How many COMMITs there were of which nobody knows whether they happened."""
         ...
 
+    def aside(self) -> AbstractAsyncContextManager[Transaction]:
+        """A transaction that no write of this process waits for, on a connection of its own. It does not go by the
+        catalog, and gives up at once where a lock is in its way: raises Contended.
+        """
+        ...
+
+    def holding(self, name: str) -> AbstractAsyncContextManager[bool]:
+        """Within the block no other process holds that name; False, at once, when one does. It ends with this process,
+        however that ends. A name is held once at a time by its process.
+        """
+        ...
+
     async def time(self) -> int:
         """The server's clock, unix microseconds: what all processes go by."""
         ...

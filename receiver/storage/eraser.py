@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 from receiver.observe import log
-from receiver.storage import conversations, jobs, search
+from receiver.storage import conversations, jobs, processes, search
 from receiver.storage.background import Background
 from receiver.storage.batch import Batch, Operation
 from receiver.storage.database import Broken, Erasable, Reader, Transaction
@@ -25,8 +25,8 @@ _LOOKS_NOTED = 50
 _INDEX: Final = "index"
 _MERGING: Final = "index, begun"
 """The steps behind all places: the index of texts has what was taken out of it until it is written anew."""
-_LAST: Final = "log"
-"""What was overwritten may still stand in the write-ahead log."""
+_LAST: Final = jobs.ERASED
+"""What was overwritten may still stand in the write-ahead log, and in the memory of other processes."""
 
 
 class Revise(Protocol):
@@ -47,7 +47,7 @@ class Eraser:
     def __init__(
         self, *, database: Erasable, batch: Batch, places: Sequence[Place], clock: Callable[[], int],
         monotonic: Callable[[], float], entropy: Callable[[int], bytes], revise: Revise,
-        wake_lane: Callable[[str], None], window: int = WINDOW, pause: float = 1.0,
+        wake_lane: Callable[[str], None], alone: bool = True, window: int = WINDOW, pause: float = 1.0,
     ) -> None:  # fmt: skip
         self._database = database
         self._batch = batch
@@ -57,6 +57,7 @@ class Eraser:
         self._entropy = entropy
         self._revise = revise
         self._wake_lane = wake_lane
+        self._alone = alone
         self._window = window
         self._pause = pause
         self._background = Background(batch, monotonic)
@@ -164,14 +165,22 @@ class Eraser:
         return reached
 
     async def _emptied(self, job: Job) -> Job:
-        """Ends the job when nothing of what was overwritten is left; a reader in the way is waited for."""
+        """Ends the job when nothing of what was overwritten is left; a reader in the way is waited for, and a process
+        that holds in memory what was read before.
+        """
         await self._appoint()
-        if not await self._database.scrub():
+        if not (await self._followed(job) and await self._database.scrub()):
             await self._background.wait(self._pause)
             return job
         await self._batch.write(lambda transaction: jobs.finish(transaction, job, "done", self._clock()))
         log("erasure.done", job_id=job.id, rows=job.released)
         return replace(job, state="done")
+
+    async def _followed(self, job: Job) -> bool:
+        if self._alone:
+            return True
+        async with self._database.reading() as reader:
+            return await processes.all_followed(reader, job.id, self._clock())
 
     async def _appoint(self) -> None:
         """What stood behind a delivery that ended under its conversation's old key has its turn."""

@@ -6,7 +6,7 @@ by `receiver.delivery.steps`, reparse by `receiver.intake.apply`; erasures by `e
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Literal, LiteralString
+from typing import Final, Literal, LiteralString
 
 import orjson
 
@@ -25,6 +25,11 @@ _COLUMNS: LiteralString = (
 
 
 NO_CHOICE = Choice()
+
+ERASED: Final = "log"
+"""Where an erasure is once every place is gone through: what is left are copies that nothing leads to."""
+ASKED_FOR: Final = ("jobs",)
+"""Who takes from the log what no job is to find any more does not overlook one that is just asked for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +96,7 @@ class Step:
 
 
 async def insert(transaction: Transaction, job: Job) -> None:
+    await transaction.lock(ASKED_FOR)
     await transaction.fetch(
         f"INSERT INTO jobs ({_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         job.id, job.kind, job.subscription_id, job.state, _dumped(job.request), job.position,

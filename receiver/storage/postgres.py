@@ -1,4 +1,5 @@
-"""PostgreSQL through asyncpg: one connection writes for this process, a few read, one listens.
+"""PostgreSQL through asyncpg: one connection writes for this process, a few read, one listens, one does what no write
+is to wait for, one holds names that no other process is to have.
 
 READ COMMITTED, so each statement sees what other processes committed before it. What has to hold between processes
 is held by locks: see `Transaction.lock` and the triggers of `migrations/postgres`.
@@ -35,7 +36,17 @@ _BEGIN: Final = "BEGIN; SELECT pg_advisory_xact_lock_shared(5459, 0)"
 """Whoever changes the catalog waits for the transactions that go by it, and they for him: in the order of arrival, as
 a row locked FOR SHARE by one recording after the other would not be."""
 
+_ASIDE: Final = "50ms"
+"""Whoever asks for a table while a lock on all of it is waited for waits as well."""
 _SCRIPT_SECONDS = 3600.0
+_VACUUM: Final = "VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF) "
+"""Nobody waits for it: to cut off a table's end, it would lock all of it."""
+_VACUUM_SECONDS = 86_400.0
+_ERASED_FROM: Final = (
+    "events", "texts", "receipts", "messages", "message_parts", "long_messages", "identities", "deliveries", "attempts",
+    "lookups", "opt_outs", "sources", "polls", "jobs",
+)  # fmt: skip
+"""Tables that an erasure changes."""
 _CONTENDED = {"40001", "40P01", "55P03"}
 _DAMAGED = {"XX001", "XX002"}
 _PASSING_CLASSES = {"08", "53", "57", "58", "28", "3D"}
@@ -51,6 +62,10 @@ class PostgresDatabase:
         self._url = url
         self._writer = Link(url, {}, chance)
         self._writing = asyncio.Lock()
+        self._side = Link(url, {"lock_timeout": _ASIDE}, chance)
+        self._aside = asyncio.Lock()
+        self._names = Link(url, {}, chance)
+        self._naming = asyncio.Lock()
         self._types = _Types()
         self._free: asyncio.LifoQueue[Link] = asyncio.LifoQueue()
         self._readers = [Link(url, {"default_transaction_read_only": "on"}, chance) for _ in range(readers)]
@@ -86,17 +101,26 @@ class PostgresDatabase:
 
     @asynccontextmanager
     async def writing(self) -> AsyncIterator["_Session"]:
-        async with self._writing:
-            connection = await self._writer.ready()
-            session = _Session(connection, self._types)
-            try:
-                await _run(connection.execute(_BEGIN))
-                yield session
-                await session.flush()
-                await self._commit(connection)
-            except BaseException as error:
-                await self._roll_back(connection, error)
-                raise
+        async with self._writing, self._transaction(self._writer, _BEGIN) as session:
+            yield session
+
+    @asynccontextmanager
+    async def aside(self) -> AsyncIterator["_Session"]:
+        async with self._aside, self._transaction(self._side, "BEGIN") as session:
+            yield session
+
+    @asynccontextmanager
+    async def _transaction(self, link: Link, begin: str) -> AsyncIterator["_Session"]:
+        connection = await link.ready()
+        session = _Session(connection, self._types)
+        try:
+            await _run(connection.execute(begin))
+            yield session
+            await session.flush()
+            await self._commit(connection)
+        except BaseException as error:
+            await self._roll_back(link, connection, error)
+            raise
 
     async def _commit(self, connection: Connection) -> None:
         try:
@@ -109,13 +133,32 @@ class PostgresDatabase:
         if done != "COMMIT":  # a statement failed, and whoever called it went on
             raise StorageError("the transaction was rolled back: one of its statements failed")
 
-    async def _roll_back(self, connection: Connection, error: BaseException) -> None:
+    async def _roll_back(self, link: Link, connection: Connection, error: BaseException) -> None:
         """Where the connection may be in the middle of something, a new one is made next time."""
         if isinstance(error, Contended) or not isinstance(error, asyncio.CancelledError | Unavailable):
             with suppress(asyncpg.PostgresError, *LOST):
                 await connection.execute("ROLLBACK")
                 return
-        self._writer.drop()
+        link.drop()
+
+    @asynccontextmanager
+    async def holding(self, name: str) -> AsyncIterator[bool]:
+        async with self._naming:
+            connection = await self._names.ready()
+            held = await _run(connection.fetchval("SELECT pg_try_advisory_lock(5461, hashtext($1))", name))
+        try:
+            yield bool(held)
+        finally:
+            if held:
+                await asyncio.shield(self._let_go(connection, name))
+
+    async def _let_go(self, connection: Connection, name: str) -> None:
+        """What is held is lost with its connection, and so is one that does not let go."""
+        async with self._naming:
+            try:
+                await connection.execute("SELECT pg_advisory_unlock(5461, hashtext($1))", name)
+            except (asyncpg.PostgresError, *LOST):
+                connection.terminate()
 
     async def time(self) -> int:
         async with self.reading() as reader:
@@ -138,11 +181,20 @@ class PostgresDatabase:
             link.drop()
 
     async def scrub(self) -> bool:
-        """Old versions of rows go when the server vacuums, its log when it is recycled: that is not ours to hurry."""
+        """Takes old versions of rows out of the tables and their indexes, except what somebody's snapshot still sees.
+        The server's log is recycled in its own time.
+        """
+        link = Link(self._url, {"lock_timeout": "0"}, self._writer.chance)
+        try:
+            connection = await link.ready()
+            for table in _ERASED_FROM:
+                await _run(connection.execute(_VACUUM + table, timeout=_VACUUM_SECONDS))
+        finally:
+            await link.close()
         return True
 
     async def close(self) -> None:
-        for link in (self._writer, *self._readers):
+        for link in (self._writer, self._side, self._names, *self._readers):
             await link.close()
 
 

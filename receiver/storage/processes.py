@@ -43,6 +43,19 @@ async def leave(transaction: Transaction, number: int, now: int) -> None:
     await deliveries.void_leases(transaction, now)
 
 
+async def followed(transaction: Transaction, number: int, job_id: str) -> None:
+    """Nothing that this process holds in memory is of before that erasure."""
+    await transaction.fetch("UPDATE processes SET revised = ? WHERE number = ?", job_id, number)
+
+
+async def all_followed(reader: Reader, job_id: str, now: int) -> bool:
+    """Whether that is so for every process. One that is believed no more begins nothing of what it holds."""
+    behind = await reader.fetch(
+        "SELECT 1 FROM processes WHERE alive_until >= ? AND coalesce(revised, '') <> ? LIMIT 1", now, job_id
+    )
+    return not behind
+
+
 async def take_over(transaction: Transaction, now: int) -> int:
     """Looks after those that are believed no more; how many deliveries wait for anybody because of that."""
     rows = await transaction.fetch("SELECT 1 FROM processes WHERE alive_until < ? LIMIT 1", now)

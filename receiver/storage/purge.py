@@ -3,14 +3,16 @@
 A look is a read; only what it found is deleted, in a transaction that checks again what may have changed since.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from typing import ClassVar, LiteralString, Protocol
 
 from receiver.sms.timestamps import DAY, HOUR, MINUTE
-from receiver.storage.database import Reader, Row, Transaction, Values
+from receiver.storage.database import Reader, Row, Transaction, Values, locking
 from receiver.storage.ids import earliest
+from receiver.storage.jobs import ASKED_FOR
+from receiver.storage.partitions import begin_of
 from receiver.storage.purges import Gone, Trace
 from receiver.storage.retention import OWED, Retention
 
@@ -30,24 +32,31 @@ class Look:
 class Purge(Protocol):
     """`every` is how often a round begins, `keep` for how long something is kept (microseconds). One that `goes_on`
     does not begin where it began before but where it ended, until then.
+
+    Where there are parts of a `width` to be dropped as a whole, a round begins when the next one is old enough: so
+    little is left to be found row by row.
     """
 
     what: ClassVar[str]
     every: ClassVar[int]
     goes_on: ClassVar[bool]
 
+    def due(self, round_at: int, now: int) -> bool:
+        """Whether the next round begins, the last one having begun then."""
+        return now - round_at >= self.every
+
     async def look(self, reader: Reader, position: str, limit: int, now: int) -> Look: ...
 
     async def remove(self, transaction: Transaction, rows: Sequence[Row], now: int) -> Gone: ...
 
 
-_IS_OWED: LiteralString = f"""EXISTS (SELECT 1 FROM deliveries
+IS_OWED: LiteralString = f"""EXISTS (SELECT 1 FROM deliveries
     WHERE deliveries.event_id = events.id AND deliveries.state IN {OWED})"""
-_UNDER_WAY: LiteralString = "EXISTS (SELECT 1 FROM jobs WHERE state = 'running' AND kind <> 'erase')"
+UNDER_WAY: LiteralString = "EXISTS (SELECT 1 FROM jobs WHERE state = 'running' AND kind <> 'erase')"
 
 
 @dataclass(frozen=True, slots=True)
-class Events:
+class Events(Purge):
     """With their deliveries and attempts. Those that are owed stay behind, and are looked at once more every day."""
 
     what: ClassVar[str] = "events"
@@ -55,12 +64,16 @@ class Events:
     goes_on: ClassVar[bool] = True
     keep: int
     traces: Sequence[Trace] = ()
+    width: int | None = None
+
+    def due(self, round_at: int, now: int) -> bool:
+        return _due(self, round_at, now)
 
     async def look(self, reader: Reader, position: str, limit: int, now: int) -> Look:
-        if await reader.fetch(f"SELECT 1 WHERE {_UNDER_WAY}"):
+        if await reader.fetch(f"SELECT 1 WHERE {UNDER_WAY}"):
             return Look((), position, end=True)
         rows = await reader.fetch(
-            f"SELECT seq, id, accepted_at, {_IS_OWED} FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
+            f"SELECT seq, id, accepted_at, {IS_OWED} FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
             int(position or 0), limit,
         )  # fmt: skip
         old = list(takewhile(lambda row: row[2] < now - self.keep, rows))
@@ -68,10 +81,12 @@ class Events:
         return Look([row[:2] for row in old if not row[3]], reached, end=len(old) < limit)
 
     async def remove(self, transaction: Transaction, rows: Sequence[Row], now: int) -> Gone:  # noqa: ARG002 — of `Purge`
+        await transaction.lock(ASKED_FOR)
+        await keep_standing(transaction, [row[1] for row in rows])
         able = await transaction.many(
             "WITH v (seq, id) AS (", rows,
             f""") SELECT events.seq, events.id FROM v JOIN events ON events.id = v.id
-                  WHERE NOT {_IS_OWED} AND NOT {_UNDER_WAY}""",
+                  WHERE NOT {IS_OWED} AND NOT {UNDER_WAY}""",
         )  # fmt: skip
         if not able:
             return Gone()
@@ -93,11 +108,15 @@ class Events:
 
 
 @dataclass(frozen=True, slots=True)
-class Receipts:
+class Receipts(Purge):
     what: ClassVar[str] = "receipts"
     every: ClassVar[int] = MINUTE
     goes_on: ClassVar[bool] = False
     keep: int
+    width: int | None = None
+
+    def due(self, round_at: int, now: int) -> bool:
+        return _due(self, round_at, now)
 
     async def look(self, reader: Reader, position: str, limit: int, now: int) -> Look:
         rows = await reader.fetch(
@@ -120,7 +139,7 @@ _OF_LONG_MESSAGES: Sequence[LiteralString] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Messages:
+class Messages(Purge):
     """Those of which no event is left."""
 
     what: ClassVar[str] = "messages"
@@ -149,7 +168,7 @@ class Messages:
 
 
 @dataclass(frozen=True, slots=True)
-class Identities:
+class Identities(Purge):
     """Those whose time is over, and those of what is gone: looked for without an index, which every call would pay."""
 
     what: ClassVar[str] = "identities"
@@ -189,7 +208,7 @@ class Identities:
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
+class Answers(Purge):
     """Of the API to calls under an Idempotency-Key."""
 
     what: ClassVar[str] = "idempotency"
@@ -209,14 +228,44 @@ class Answers:
         return Gone(rows=len(deleted))
 
 
-def purges_of(retention: Retention, traces: Sequence[Trace] = ()) -> Sequence[Purge]:
-    """In the order in which one makes room for the next."""
+def purges_of(
+    retention: Retention, traces: Sequence[Trace] = (), widths: Mapping[str, int] | None = None
+) -> Sequence[Purge]:
+    """In the order in which one makes room for the next. `widths` are of parts that are dropped beside that."""
+    parts = widths or {}
     found: list[Purge] = [Identities(retention), Answers()]
     if retention.receipts is not None:
-        found.insert(0, Receipts(retention.receipts))
+        found.insert(0, Receipts(retention.receipts, parts.get("receipts")))
     if retention.events is not None:
-        found[:0] = [Events(retention.events, traces), Messages(retention.events)]
+        found[:0] = [Events(retention.events, traces, parts.get("events")), Messages(retention.events)]
     return found
+
+
+class _InParts(Protocol):
+    """A purge of a table that may have parts."""
+
+    every: ClassVar[int]
+
+    @property
+    def keep(self) -> int: ...
+
+    @property
+    def width(self) -> int | None: ...
+
+
+def _due(purge: _InParts, round_at: int, now: int) -> bool:
+    if purge.width is None:
+        return now - round_at >= purge.every
+    return begin_of(now - purge.keep, purge.width) > begin_of(round_at - purge.keep, purge.width)
+
+
+async def keep_standing(transaction: Transaction, event_ids: Sequence[str]) -> None:
+    """No other process opens a delivery of these events again until this transaction ends."""
+    if transaction.engine == "postgres":
+        await transaction.many(
+            "WITH v (id) AS (", _singly(event_ids),
+            ") SELECT id FROM deliveries WHERE event_id IN (SELECT id FROM v)" + locking(transaction),
+        )  # fmt: skip
 
 
 def _singly(ids: Sequence[str]) -> Sequence[Values]:

@@ -2,7 +2,7 @@
 after those that wait, and resting for most of the time. `purge` says what goes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from receiver.observe import log
@@ -19,16 +19,23 @@ _LOOKS_NOTED = 50
 """Looks that found nothing, until how far they came is noted."""
 
 
+Drop = Callable[[Background], Awaitable[None]]
+"""Goes with the manners of the loop that calls it."""
+
+
 class Purger:
-    """`run` goes on until `stop`. `pause` is between two looks for something to do (seconds)."""
+    """`run` goes on until `stop`. `pause` is between two looks for something to do (seconds). What goes as a whole goes
+    first, by `drop`.
+    """
 
     def __init__(
         self, *, database: Database, batch: Batch, purges: Sequence[Purge], clock: Callable[[], int],
-        monotonic: Callable[[], float], window: int = WINDOW, pause: float = 60.0,
+        monotonic: Callable[[], float], drop: Drop | None = None, window: int = WINDOW, pause: float = 60.0,
     ) -> None:  # fmt: skip
         self._database = database
         self._batch = batch
         self._purges = purges
+        self._drop = drop
         self._clock = clock
         self._window = window
         self._pause = pause
@@ -51,14 +58,25 @@ class Purger:
 
     async def once(self) -> None:
         """Every purge that is due, to the end of its round."""
+        await self._drop_parts()
         for purge in self._purges:
             await self._round(purge)
+
+    async def _drop_parts(self) -> None:
+        if self._drop is None:
+            return
+        try:
+            await self._drop(self._background)
+        except Broken:
+            raise
+        except Exception as error:  # noqa: BLE001 — what cannot go as a whole goes row by row
+            log("purge.parts_wait", level="warning", exc=error)
 
     async def _round(self, purge: Purge) -> None:
         async with self._database.reading() as reader:
             reached = await purges.progress(reader, purge.what)
         now = self._clock()
-        due = now - reached.round_at >= purge.every
+        due = purge.due(reached.round_at, now)
         if due and (purge.goes_on or not reached.position):
             reached = Progress("", now)
         elif not purge.goes_on and not reached.position:

@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Final, LiteralString
 
 from receiver.storage.database import Reader, Transaction
 
@@ -38,13 +39,25 @@ async def gone(reader: Reader, what: str) -> Gone:
     return Gone(*rows[0]) if rows else Gone()
 
 
+_GROWN: Final[LiteralString] = """
+    gone_id = CASE WHEN excluded.gone_id > purges.gone_id THEN excluded.gone_id ELSE purges.gone_id END,
+    gone_seq = CASE WHEN excluded.gone_seq > purges.gone_seq THEN excluded.gone_seq ELSE purges.gone_seq END"""
+"""What is gone stays gone."""
+
+
 async def note(transaction: Transaction, what: str, reached: Progress, newest: Gone) -> None:
-    """How far it got, and what went: what is gone stays gone, so that only grows."""
+    """How far it got, and what went."""
     await transaction.fetch(
-        """INSERT INTO purges (what, position, round_at, gone_id, gone_seq) VALUES (?, ?, ?, ?, ?)
-           ON CONFLICT (what) DO UPDATE SET position = excluded.position, round_at = excluded.round_at,
-               gone_id = CASE WHEN excluded.gone_id > purges.gone_id THEN excluded.gone_id ELSE purges.gone_id END,
-               gone_seq = CASE WHEN excluded.gone_seq > purges.gone_seq THEN excluded.gone_seq
-                   ELSE purges.gone_seq END""",
+        f"""INSERT INTO purges (what, position, round_at, gone_id, gone_seq) VALUES (?, ?, ?, ?, ?)
+            ON CONFLICT (what) DO UPDATE SET position = excluded.position, round_at = excluded.round_at, {_GROWN}""",
         what, reached.position, reached.round_at, newest.id, newest.seq,
+    )  # fmt: skip
+
+
+async def note_gone(transaction: Transaction, what: str, newest: Gone) -> None:
+    """What went at once, in no step of a round."""
+    await transaction.fetch(
+        f"""INSERT INTO purges (what, position, round_at, gone_id, gone_seq) VALUES (?, '', 0, ?, ?)
+            ON CONFLICT (what) DO UPDATE SET {_GROWN}""",
+        what, newest.id, newest.seq,
     )  # fmt: skip

@@ -1,17 +1,24 @@
 """Cursors and ids that point into what is no longer kept."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
 from receiver.sms.timestamps import DAY
+from receiver.storage import partitions
 from receiver.storage.database import Transaction
+from receiver.storage.dropping import Dropper
+from receiver.storage.postgres import PostgresDatabase
 from receiver.storage.purge import purges_of
 from receiver.storage.purger import Purger
 from receiver.storage.retention import Retention
-from tests.api.running import START, Api, problem, running_api
+from tests.api.running import START, Api, problem
+from tests.api.running import running_api as running_api_anywhere
 from tests.api.test_events import message, received, texts
 
 
@@ -26,11 +33,26 @@ class Time:
         return self.now
 
 
+pytestmark = pytest.mark.usefixtures("engine")
+RETENTION = Retention(events=10 * DAY, receipts=10 * DAY)
+
+
+@asynccontextmanager
+async def running_api(folder: Path, **given: Any) -> AsyncIterator[Api]:
+    """With parts of tables, where there are any, for what is received at the start."""
+    async with running_api_anywhere(folder, **given) as api:
+        async with api.database.writing() as transaction:
+            await partitions.prepare(transaction, START, partitions.widths(RETENTION))
+        yield api
+
+
 async def purged(api: Api, clock: Time) -> None:
-    retention = Retention(events=10 * DAY, receipts=10 * DAY)
+    drop = None
+    if isinstance(api.database, PostgresDatabase):
+        drop = Dropper(database=api.database, retention=RETENTION, clock=clock)
     await Purger(
-        database=api.database, batch=api.context.batch, purges=purges_of(retention), clock=clock,
-        monotonic=asyncio.get_running_loop().time,
+        database=api.database, batch=api.context.batch, purges=purges_of(RETENTION), clock=clock,
+        monotonic=asyncio.get_running_loop().time, drop=drop,
     ).once()  # fmt: skip
 
 

@@ -3,10 +3,11 @@
 import asyncio
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from tests.delivery.dispatching import Gate, answers, in_turn
-from tests.sharing.running import group, until
+from tests.sharing.running import KEY, Process, group, until
 
 pytestmark = [
     pytest.mark.usefixtures("engine"),
@@ -272,3 +273,40 @@ async def test_what_only_one_does_is_done_by_the_oldest_and_then_by_the_next(tmp
         second.app.sharing.heed()
         await asyncio.wait_for(second.app.sharing.until_first(), 20)
         assert {one.number, other.number} == {first.number, second.number}
+
+
+async def test_calls_under_one_idempotency_key_are_carried_out_once_whichever_process_they_reach(tmp_path: Path):
+    async with group(tmp_path) as it:
+        body = {"url": "https://a.example/hook"}
+
+        async def ask(number: int) -> httpx2.Response:
+            headers = {"authorization": f"Bearer {KEY}", "idempotency-key": "k"}
+            return await it.processes[number % 2].client.post("/v1/subscriptions", json=body, headers=headers)
+
+        answers = await asyncio.gather(*map(ask, range(12)))
+        assert {answer.status_code for answer in answers} <= {201, 409}
+        again = [await ask(number) for number in (0, 1)]
+        assert len({answer.content for answer in (*answers, *again) if answer.status_code == 201}) == 1
+        assert [answer.status_code for answer in again] == [201, 201]
+        assert await it.look("SELECT count(*) FROM subscriptions") == [(1,)]
+
+
+async def test_what_one_process_is_carrying_out_the_other_does_not_begin(tmp_path: Path):
+    """Also where it changes nothing in the database."""
+    async with group(tmp_path) as it:
+        one, other = it.processes
+        made = await one.subscribe()
+        gate = it.subscribers.behaviours["a"] = Gate()
+
+        async def ping(process: Process) -> httpx2.Response:
+            headers = {"authorization": f"Bearer {KEY}", "idempotency-key": "k"}
+            return await process.client.post(f"/v1/subscriptions/{made['id']}/test", json={}, headers=headers)
+
+        first = asyncio.create_task(ping(one))
+        await until(lambda: len(it.subscribers.sent) == 1)
+        second = await ping(other)
+        assert (second.status_code, second.json()["code"]) == (409, "conflict")
+        gate.opened.set()
+        assert (await first).status_code == 200
+        assert (await ping(other)).content == (await first).content
+        assert len(it.subscribers.sent) == 1

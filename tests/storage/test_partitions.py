@@ -57,10 +57,10 @@ async def test_a_dump_that_is_being_made_is_not_waited_for(tmp_path: Path):
     async with opened(tmp_path) as database, opened(tmp_path) as other:
         async with other.writing() as dump:
             await dump.fetch("LOCK TABLE events IN ACCESS SHARE MODE")
-            await partitions.look_ahead(database, NOW)
+            await partitions.look_ahead(database, NOW, {})
             await write(database, NOW)
             assert await prepared(database) == 3  # the parts for everything else
-        await partitions.look_ahead(database, NOW + 2 * WEEK)
+        await partitions.look_ahead(database, NOW + 2 * WEEK, {})
         assert await prepared(database) == 3 + len(partitions.PARTED) * (partitions.AHEAD + 1)
 
 

@@ -249,7 +249,7 @@ async def test_a_cancelled_writer_leaves_nothing_behind(tmp_path: Path):
         async def write() -> None:
             async with database.writing() as transaction:
                 await transaction.fetch("INSERT INTO rows (id) VALUES (1)")
-                await transaction.fetch("SELECT pg_sleep(5)")
+                await transaction.fetch("SELECT pg_sleep(3)")  # less than a lock is waited for
 
         task = asyncio.create_task(write())
         await asyncio.sleep(0.2)
@@ -322,3 +322,24 @@ async def test_damage_is_for_good(tmp_path: Path):
             await change(database, "DO $$ BEGIN RAISE EXCEPTION 'page' USING ERRCODE = 'XX001'; END $$")
         with pytest.raises(Unavailable, match="53100"):
             await change(database, "DO $$ BEGIN RAISE EXCEPTION 'full' USING ERRCODE = '53100'; END $$")
+
+
+async def test_a_name_is_held_by_one_process_and_free_again_when_that_is_gone(tmp_path: Path):
+    async with opened(tmp_path) as one, opened(tmp_path) as other:
+        async with one.holding("a") as ours, other.holding("a") as theirs, other.holding("b") as free:
+            assert (ours, theirs, free) == (True, False, True)
+        async with other.holding("a") as theirs:
+            assert theirs
+        holding = other.holding("a")
+        assert await holding.__aenter__()
+        other._names.drop()  # as if it had died
+        for _ in range(500):
+            async with one.holding("a") as ours:
+                pass
+            if ours:
+                break
+            await asyncio.sleep(0.01)
+        assert ours
+        await holding.__aexit__(None, None, None)
+        async with other.holding("a") as theirs:
+            assert theirs

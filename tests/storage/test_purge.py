@@ -16,19 +16,20 @@ from receiver.storage.ids import earliest
 from receiver.storage.purge import MOST_BYTES, purges_of
 from receiver.storage.purger import Purger
 from receiver.storage.retention import REPEATS, Retention
-from receiver.storage.sqlite import SqliteDatabase
+from tests.engines import AnyDatabase
 from tests.storage.opening import change, fetch, opened
 
 NOW = 1_795_000_000_000_000
 OLD = NOW - 100 * DAY
 KEEP = Retention(events=30 * DAY, receipts=10 * DAY)
+pytestmark = pytest.mark.usefixtures("engine")
 
 
 def name(kind: str, moment: int, number: int) -> str:
     return f"{earliest(kind, moment)}{number:016d}"
 
 
-async def put_event(database: SqliteDatabase, number: int, at: int = OLD, **given: Any) -> str:
+async def put_event(database: AnyDatabase, number: int, at: int = OLD, **given: Any) -> str:
     """An event with its message, its identity, its receipt, and one delivery with an attempt."""
     event, message, receipt = (name(kind, at, number) for kind in ("evt", "msg", "rcp"))
     await change(
@@ -52,16 +53,16 @@ async def put_event(database: SqliteDatabase, number: int, at: int = OLD, **give
     return event
 
 
-async def put_receipt(database: SqliteDatabase, number: int, at: int = OLD, size: int = 4) -> None:
+async def put_receipt(database: AnyDatabase, number: int, at: int = OLD, size: int = 4) -> None:
     await change(
         database,
         """INSERT INTO receipts (id, source_id, vendor, received_at, outcome, peer, method, target, headers, body)
-           VALUES (?, 'src', 'generic', ?, 'stored', '', 'POST', x'2f', x'', ?)""",
-        name("rcp", at, number), at, bytes(size),
+           VALUES (?, 'src', 'generic', ?, 'stored', '', 'POST', ?, ?, ?)""",
+        name("rcp", at, number), at, b"/", b"", bytes(size),
     )  # fmt: skip
 
 
-async def put_delivery(database: SqliteDatabase, event: str, number: int, state: str, at: int = OLD) -> None:
+async def put_delivery(database: AnyDatabase, event: str, number: int, state: str, at: int = OLD) -> None:
     delivery = name("dlv", at, number)
     await change(
         database,
@@ -69,12 +70,12 @@ async def put_delivery(database: SqliteDatabase, event: str, number: int, state:
            VALUES (?, ?, ?, ?, 1, ?, ?)""",
         delivery, f"sub {number}", event, state, at, at,
     )  # fmt: skip
-    await change(database, "INSERT INTO attempts VALUES (?, 1, 0, 0, 200, NULL, NULL, x'6f6b')", delivery)
+    await change(database, "INSERT INTO attempts VALUES (?, 1, 0, 0, 200, NULL, NULL, ?)", delivery, b"ok")
 
 
 @asynccontextmanager
 async def purging(
-    database: SqliteDatabase, retention: Retention = KEEP, *, batch: Any = None, **given: Any
+    database: AnyDatabase, retention: Retention = KEEP, *, batch: Any = None, **given: Any
 ) -> AsyncIterator[Purger]:
     own = Batch(database)
     committing = asyncio.create_task(own.run())
@@ -90,16 +91,16 @@ async def purging(
         await committing
 
 
-async def purged(database: SqliteDatabase, retention: Retention = KEEP, **given: Any) -> None:
+async def purged(database: AnyDatabase, retention: Retention = KEEP, **given: Any) -> None:
     async with purging(database, retention, **given) as purger:
         await purger.once()
 
 
-async def ids(database: SqliteDatabase, table: str) -> Sequence[str]:
+async def ids(database: AnyDatabase, table: str) -> Sequence[str]:
     return [row[0] for row in await fetch(database, f"SELECT * FROM {table} ORDER BY 1")]
 
 
-async def counts(database: SqliteDatabase) -> dict[str, int]:
+async def counts(database: AnyDatabase) -> dict[str, int]:
     tables = ("events", "messages", "identities", "receipts", "deliveries", "attempts")
     return {table: len(await ids(database, table)) for table in tables}
 
@@ -296,6 +297,7 @@ async def test_a_restart_goes_on_where_the_last_step_was(tmp_path: Path):
             what: ClassVar[str] = "events"
             every: ClassVar[int] = DAY
             goes_on: ClassVar[bool] = True
+            due = purge.due
 
             async def look(self, reader: Any, position: str, limit: int, now: int) -> Any:
                 seen.append(position)
