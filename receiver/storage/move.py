@@ -171,8 +171,10 @@ async def _compare(
     source: Database, target: Database, table: LiteralString, key: Sequence[LiteralString],
     columns: Sequence[LiteralString], progress: Progress,
 ) -> Moved:  # fmt: skip
-    ours = await _hash(source, table, key, columns, progress)
-    theirs = await _hash(target, table, key, columns, progress)
+    async with source.reading() as reader:
+        ((rows,),) = await reader.fetch(f"SELECT count(*) FROM {table}")
+    ours = await _hash(source, table, key, columns, lambda done: progress(f"{table}, checked", done, 2 * rows))
+    theirs = await _hash(target, table, key, columns, lambda done: progress(f"{table}, checked", rows + done, 2 * rows))
     if ours != theirs:
         raise NotMoved(f"{table}: {theirs.rows} rows are not the {ours.rows} that there were; was something writing?")
     return ours
@@ -180,7 +182,7 @@ async def _compare(
 
 async def _hash(
     database: Database, table: LiteralString, key: Sequence[LiteralString], columns: Sequence[LiteralString],
-    progress: Progress,
+    read: Callable[[int], None],
 ) -> Moved:  # fmt: skip
     listed: LiteralString = ", ".join(columns)
     digest, done, last = blake2b(digest_size=16), 0, None
@@ -192,4 +194,4 @@ async def _hash(
         for row in rows:
             digest.update(repr(row).encode("utf-8", "surrogatepass"))
         done, last = done + len(rows), _key(rows[-1], key, columns)
-        progress(f"{table}, checked", done, done)
+        read(done)

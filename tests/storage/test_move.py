@@ -149,6 +149,11 @@ def test_the_command_tells_what_is_the_same(tmp_path: Path):
         assert done.exit_code == 0, done.output
         assert "Both have the same rows" in done.output
         assert "events" in done.output
+        said = [line for line in done.stderr.splitlines() if line.startswith(("events", "receipts"))]
+        assert said == [
+            "receipts: 5 of 5", "events: 6 of 6", "receipts, checked: 5 of 10", "receipts, checked: 10 of 10",
+            "events, checked: 6 of 12", "events, checked: 12 of 12",
+        ]  # fmt: skip
     finally:
         postgres.drop_databases([name])
 
