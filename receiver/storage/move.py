@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, LiteralString
 
-from receiver.storage import deliveries, partitions
+from receiver.storage import deliveries, events, partitions
 from receiver.storage.database import CannotStart, Database, Reader, Row, StorageError, Transaction
 
 STRETCH: Final = 1_000
@@ -56,8 +56,10 @@ async def move(source: Database, target: Database, now: int, progress: Progress)
     await _begin(source, target, now)
     for table, key in TABLES.items():
         await _move_table(source, target, table, key, columns[table], progress)
+    async with source.reading() as reader:
+        last = await events.readable(reader)
     async with target.writing() as transaction:
-        await _adjust(transaction, now)
+        await _adjust(transaction, last, now)
     found = [await _compare(source, target, table, key, columns[table], progress) for table, key in TABLES.items()]
     async with target.writing() as transaction:
         await transaction.script("DROP TABLE moves")
@@ -160,10 +162,12 @@ def _key(row: Row, key: Sequence[str], columns: Sequence[str]) -> Row:
     return tuple(row[columns.index(name)] for name in key)
 
 
-async def _adjust(transaction: Transaction, now: int) -> None:
-    """Positions go on behind the last one, and whoever has looked at the catalog looks again."""
-    if transaction.engine == "postgres":
-        await transaction.fetch("SELECT setval('events_seq', max(seq)) FROM events HAVING count(*) > 0")
+async def _adjust(transaction: Transaction, last: int, now: int) -> None:
+    """Positions go on behind the last one, though its event may be purged: else whoever read up to there would take
+    the next ones for old. And whoever has looked at the catalog looks again.
+    """
+    if transaction.engine == "postgres" and last > 0:
+        await transaction.fetch("SELECT setval('events_seq', ?)", last)
     await transaction.fetch("UPDATE catalog SET version = CASE WHEN version < ? THEN ? ELSE version + 1 END", now, now)
 
 

@@ -83,6 +83,21 @@ async def test_everything_is_there_and_the_log_goes_on_behind_it(tmp_path: Path)
         assert parts == [(1,)]
 
 
+async def test_positions_go_on_behind_what_was_purged_at_the_end_of_the_log(tmp_path: Path):
+    await lived(tmp_path, 1)
+    source = await SqliteDatabase.open(tmp_path / engines.FILE)
+    try:
+        await change(source, "INSERT INTO purges SELECT 'events', '', 0, max(id), max(seq) FROM events")
+        await change(source, "DELETE FROM events")
+    finally:
+        await source.close()
+    await moved(tmp_path)
+    async with opened(tmp_path / "target") as target:
+        assert await change(
+            target, "INSERT INTO events (id, type, accepted_at, body) VALUES ('evt_z', 'x', 1, '{}') RETURNING seq"
+        ) == [(5,)]
+
+
 async def test_one_that_was_cut_off_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     await lived(tmp_path)
     monkeypatch.setattr(moving, "STRETCH", 7)
