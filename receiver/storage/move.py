@@ -11,6 +11,7 @@ from typing import Final, LiteralString
 
 from receiver.storage import deliveries, events, partitions
 from receiver.storage.database import CannotStart, Database, Reader, Row, StorageError, Transaction
+from receiver.storage.ids import earliest, moment
 
 STRETCH: Final = 1_000
 
@@ -100,11 +101,26 @@ async def _begin(source: Database, target: Database, now: int) -> None:
         for table in () if begun else TABLES:
             if await transaction.fetch(f"SELECT 1 FROM {table} LIMIT 1"):
                 raise CannotStart(f"the target is not empty: it has {table}")
-    async with source.reading() as reader:
-        ((first,),) = await reader.fetch("SELECT min(received_at) FROM receipts")
-    for moment in range(first if first is not None else now, now, partitions.WEEK):
+    for week in await _weeks(source, now):
         async with target.writing() as transaction:
-            await partitions.prepare(transaction, moment)
+            await partitions.prepare(transaction, week)
+
+
+async def _weeks(source: Database, now: int) -> Sequence[int]:
+    """The present one, and all before that a row is of: one that found no part of its week would stay in the part for
+    everything else, which is looked through for each week that is made later.
+    """
+    found = {partitions.week_of(now)}
+    async with source.reading() as reader:
+        for table, kind in partitions.PARTED.items():
+            key, week = partitions.key_of(table), -partitions.WEEK
+            while week < now:
+                low = earliest(kind, week + partitions.WEEK)
+                ((first,),) = await reader.fetch(f"SELECT min({key}) FROM {table} WHERE {key} >= ?", low)
+                if first is None:
+                    break
+                found.add(week := partitions.week_of(moment(first) * 1000))
+    return sorted(week for week in found if week <= now)
 
 
 async def _exists(transaction: Transaction) -> bool:

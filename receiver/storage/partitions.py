@@ -43,12 +43,22 @@ async def prepare(transaction: Transaction, now: int) -> Sequence[str]:
     await transaction.lock(["partitions"])
     there = {row[0] for row in await transaction.fetch("SELECT relname FROM pg_class WHERE relispartition")}
     await transaction.fetch("SELECT set_config('lock_timeout', '200ms', true)")
-    first = now - (now - _MONDAY) % WEEK
+    first = week_of(now)
     wanted = [(table, first + number * WEEK) for number in range(AHEAD + 1) for table in PARTED]
     missing = [(table, start) for table, start in wanted if name_of(table, start) not in there]
     for table, start in missing:
         await _make(transaction, table, start)
     return [name_of(table, start) for table, start in missing]
+
+
+def week_of(moment: int) -> int:
+    """When the week of a time began."""
+    return moment - (moment - _MONDAY) % WEEK
+
+
+def key_of(table: str) -> LiteralString:
+    """The column that it is parted by."""
+    return "delivery_id" if table == "attempts" else "id"
 
 
 def name_of(table: str, start: int) -> str:
@@ -58,7 +68,7 @@ def name_of(table: str, start: int) -> str:
 async def _make(transaction: Transaction, table: LiteralString, start: int) -> None:
     """Unless rows of that week are in the part for everything else already."""
     low, high = (earliest(PARTED[table], moment) for moment in (start, start + WEEK))
-    key: LiteralString = "delivery_id" if table == "attempts" else "id"
+    key = key_of(table)
     rows = await transaction.fetch(f"SELECT 1 FROM {table}_other WHERE {key} >= ? AND {key} < ? LIMIT 1", low, high)
     if not rows:
         bounds = f"FOR VALUES FROM ('{low}') TO ('{high}')"  # base32 of our own

@@ -12,6 +12,7 @@ from receiver.cli import receiver
 from receiver.storage import move as moving
 from receiver.storage.migrate import migrate
 from receiver.storage.move import Moved, NotMoved, move
+from receiver.storage.partitions import AHEAD
 from receiver.storage.sqlite import SqliteDatabase
 from tests import engines, postgres
 from tests.pipeline import pipeline
@@ -81,6 +82,23 @@ async def test_everything_is_there_and_the_log_goes_on_behind_it(tmp_path: Path)
         assert await fetch(target, "SELECT 1 FROM pg_class WHERE relname = 'moves'") == []
         parts = await fetch(target, "SELECT count(DISTINCT tableoid) FROM events WHERE id <> 'evt_z'")
         assert parts == [(1,)]
+
+
+async def test_an_event_is_in_the_part_of_its_week_though_its_request_is_purged(tmp_path: Path):
+    await lived(tmp_path, 1)
+    source = await SqliteDatabase.open(tmp_path / engines.FILE)
+    try:
+        await change(source, "DELETE FROM receipts")
+    finally:
+        await source.close()
+    await moved(tmp_path)
+    async with opened(tmp_path / "target") as target:
+        found = await fetch(
+            target, "SELECT tableoid::regclass::text FROM events UNION SELECT tableoid::regclass::text FROM attempts"
+        )
+        assert sorted(name for (name,) in found) == ["attempts_20231113", "events_20231113"]
+        parts = await fetch(target, "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname LIKE 'events_2%'")
+        assert parts == [(2 * (AHEAD + 1),)]  # none of the years in between
 
 
 async def test_positions_go_on_behind_what_was_purged_at_the_end_of_the_log(tmp_path: Path):
