@@ -139,3 +139,16 @@ INSERT INTO a VALUES (3)
         "END;",
         "INSERT INTO a VALUES (3)",
     ]
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("engine", ["postgres"], indirect=True)
+async def test_one_that_starts_waits_for_as_long_as_another_migrates(tmp_path: Path):
+    """Longer than any lock is waited for."""
+    async with opened(tmp_path, schema=False) as one, opened(tmp_path, schema=False) as other:
+        async with one.writing() as transaction:
+            await transaction.lock(["migrations"])
+            waiting = asyncio.create_task(migrate(other, lambda: 7, [ONE]))
+            await asyncio.sleep(6.5)
+            assert not waiting.done()
+        assert await waiting == [ONE]
