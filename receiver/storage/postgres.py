@@ -35,6 +35,8 @@ _BEGIN: Final = "BEGIN; SELECT pg_advisory_xact_lock_shared(5459, 0)"
 """Whoever changes the catalog waits for the transactions that go by it, and they for him: in the order of arrival, as
 a row locked FOR SHARE by one recording after the other would not be."""
 
+_LOCKED_MOST = 1_000
+"""Names that one call locks one by one. By default all processes together may hold about ten thousand locks."""
 _SCRIPT_SECONDS = 3600.0
 _CONTENDED = {"40001", "40P01", "55P03"}
 _DAMAGED = {"XX001", "XX002"}
@@ -51,6 +53,8 @@ class PostgresDatabase:
         self._url = url
         self._writer = Link(url, {}, chance)
         self._writing = asyncio.Lock()
+        self._listener = Link(url, {}, chance)
+        self._asking = asyncio.Lock()
         self._types = _Types()
         self._free: asyncio.LifoQueue[Link] = asyncio.LifoQueue()
         self._readers = [Link(url, {"default_transaction_read_only": "on"}, chance) for _ in range(readers)]
@@ -118,31 +122,42 @@ class PostgresDatabase:
         self._writer.drop()
 
     async def time(self) -> int:
-        async with self.reading() as reader:
-            rows = await reader.fetch("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
-        return int(rows[0][0])
+        """Asked by the connection that listens: no reader has to be free for it, and one that is gone without a word
+        is found out.
+        """
+        async with self._asking:
+            connection = await self._listener.ready()
+            try:
+                now = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+                return int(await _run(connection.fetchval(now)))
+            except Unavailable:
+                self._listener.drop()
+                raise
 
     async def listen(self, told: Callable[[str], None]) -> None:
         """Calls `told` with each word that is sent to all processes, until cancelled, and with "" after each new
         connection: something may have been missed.
         """
-        link = Link(self._url, {}, self._writer.chance)
         try:
             while True:
-                with suppress(Unavailable):
-                    connection = await link.ready()
-                    await _listened(connection, told)
-                link.drop()
-                await asyncio.sleep(link.pause)
+                try:
+                    async with self._asking:
+                        lost = await _listening(await self._listener.ready(), told)
+                except Unavailable:
+                    self._listener.drop()
+                else:
+                    told("")
+                    await lost.wait()
+                await asyncio.sleep(self._listener.pause)
         finally:
-            link.drop()
+            self._listener.drop()
 
     async def scrub(self) -> bool:
         """Old versions of rows go when the server vacuums, its log when it is recycled: that is not ours to hurry."""
         return True
 
     async def close(self) -> None:
-        for link in (self._writer, *self._readers):
+        for link in (self._writer, self._listener, *self._readers):
             await link.close()
 
 
@@ -197,13 +212,18 @@ class _Session:
 
     async def lock(self, names: Iterable[str]) -> None:
         """By their hashes: two names that share one only wait for each other. In one order, so that nobody waits in a
-        circle.
+        circle. For very many one lock stands, which all others share: a server has room for some thousands.
         """
         await self.flush()
+        given = list(names)
+        if len(given) > _LOCKED_MOST:
+            await self._fetched("SELECT pg_advisory_xact_lock(5461, 0)", [])
+            return
         await self._fetched(
-            """SELECT pg_advisory_xact_lock(5460, hash) FROM
+            """WITH gate AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(5461, 0))
+               SELECT pg_advisory_xact_lock(5460, hash) FROM gate,
                (SELECT DISTINCT hashtext(name) AS hash FROM unnest($1::text[]) AS name ORDER BY 1) AS hashes""",
-            [list(names)],
+            [given],
         )
 
     async def script(self, sql: str) -> None:
@@ -265,13 +285,12 @@ async def _run(work: Awaitable[Result]) -> Result:
         raise _translated(error) from error
 
 
-async def _listened(connection: Connection, told: Callable[[str], None]) -> None:
-    """Until the connection is lost."""
+async def _listening(connection: Connection, told: Callable[[str], None]) -> asyncio.Event:
+    """Set once the connection is lost."""
     lost = asyncio.Event()
     connection.add_termination_listener(lambda _: lost.set())
     await _run(connection.add_listener(CHANNEL, lambda *given: told(given[-1])))
-    told("")
-    await lost.wait()
+    return lost
 
 
 def _translated(error: Exception) -> Exception:

@@ -1,6 +1,8 @@
 """Two receivers on one PostgreSQL: each event reaches each subscriber, whichever took it and whatever becomes of it."""
 
 import asyncio
+from contextlib import AsyncExitStack
+from math import inf
 from pathlib import Path
 
 import pytest
@@ -272,3 +274,41 @@ async def test_what_only_one_does_is_done_by_the_oldest_and_then_by_the_next(tmp
         second.app.sharing.heed()
         await asyncio.wait_for(second.app.sharing.until_first(), 20)
         assert {one.number, other.number} == {first.number, second.number}
+
+
+async def test_a_process_whose_readers_are_all_busy_keeps_its_lease(tmp_path: Path):
+    async with group(tmp_path, 1) as it, AsyncExitStack() as busy:
+        app = it.processes[0].app
+        await it.processes[0].freeze()
+        for _ in range(4):
+            await busy.enter_async_context(app.database.reading())
+        await it.disbelieve(it.processes[0].number)
+        app.sharing.heed(renew=True)
+        await asyncio.wait_for(app.sharing.turn(), 10)
+        assert await it.look("SELECT number FROM processes WHERE alive_until > 0") == [(it.processes[0].number,)]
+
+
+async def test_doubts_that_keep_coming_do_not_put_off_what_the_first_one_left(tmp_path: Path):
+    """Each look is some seconds after the last one, and each finds one more."""
+    async with group(tmp_path, 1) as it:
+        process = it.processes[0]
+        path = await it.source()
+        made = await process.subscribe()
+        it.subscribers.behaviours["a"] = Gate()
+        assert await process.tell(path, vendor_message_id="m1", text="hello") == 200
+        await it.until_states(sending=1)
+        await process.freeze()
+        await it.other.execute(
+            """INSERT INTO deliveries (id, subscription_id, event_id, state, attempts, created_at, updated_at, leased_by)
+               SELECT 'dlv_unknown', $1, 'evt_of_another', 'sending', 0, 0, 0, $2""",
+            made["id"], process.number,
+        )  # fmt: skip
+        sharing, passed = process.app.sharing, 0.0
+        now = sharing._monotonic
+        sharing._monotonic = lambda: now() + passed
+        for _ in range(6):
+            process.app.database.doubts += 1  # type: ignore[attr-defined]
+            passed += 5.0
+            process.app.parts.lanes.believed_until = inf
+            await sharing.turn()
+        assert await it.look("SELECT 1 FROM deliveries WHERE id = 'dlv_unknown' AND state = 'sending'") == []
