@@ -90,6 +90,7 @@ class Sharing:
         self._first = self._lanes.open and oldest == self._lanes.holder
         if taken:
             log("lease.taken_over", level="warning", deliveries=taken)
+            self.heed()  # there may be more
         self._lanes.divide(among)
         if now - self._prepared >= _PARTITIONED:
             await partitions.look_ahead(self._database, self._clock())

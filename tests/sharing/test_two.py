@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from receiver.storage import processes
 from tests.delivery.dispatching import Gate, answers, in_turn
 from tests.sharing.running import group, until
 
@@ -276,6 +277,34 @@ async def test_what_only_one_does_is_done_by_the_oldest_and_then_by_the_next(tmp
         assert {one.number, other.number} == {first.number, second.number}
 
 
+async def test_what_is_far_more_than_a_transaction_may_take_is_taken_over_piece_by_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(processes, "_GIVEN_AWAY", 5)
+    async with group(tmp_path) as it:
+        one, other = it.processes
+        path = await it.source()
+        await one.subscribe(max_concurrency=1)
+        it.subscribers.behaviours["a"] = gate = Gate()
+        for n in range(12):
+            assert await one.tell(path, vendor_message_id=f"m{n}", text="hello") == 200
+        await it.until_states(sending=12)
+        await one.freeze()
+        await other.freeze()
+        await it.disbelieve(one.number)
+        taken = []
+        for _ in range(3):
+            taken.append(
+                await other.app.batch.write(lambda transaction: processes.take_over(transaction, other.app.clock()))
+            )
+            alive = await it.look("SELECT count(*) FROM processes WHERE number = $1", one.number)
+            assert alive == [(1 if len(taken) < 3 else 0,)]
+            renewed = await one.app.batch.write(lambda transaction: processes.renew(transaction, one.number, 2**61))
+            assert not renewed
+        assert taken == [5, 5, 2]
+        gate.opened.set()
+
+
 async def test_a_process_whose_readers_are_all_busy_keeps_its_lease(tmp_path: Path):
     async with group(tmp_path, 1) as it, AsyncExitStack() as busy:
         app = it.processes[0].app
@@ -294,7 +323,7 @@ async def test_doubts_that_keep_coming_do_not_put_off_what_the_first_one_left(tm
         process = it.processes[0]
         path = await it.source()
         made = await process.subscribe()
-        it.subscribers.behaviours["a"] = Gate()
+        it.subscribers.behaviours["a"] = gate = Gate()
         assert await process.tell(path, vendor_message_id="m1", text="hello") == 200
         await it.until_states(sending=1)
         await process.freeze()
@@ -312,3 +341,4 @@ async def test_doubts_that_keep_coming_do_not_put_off_what_the_first_one_left(tm
             process.app.parts.lanes.believed_until = inf
             await sharing.turn()
         assert await it.look("SELECT 1 FROM deliveries WHERE id = 'dlv_unknown' AND state = 'sending'") == []
+        gate.opened.set()
