@@ -59,7 +59,7 @@ class Lead:
         """The column to order by: where the few rows of an index are put in order, no other index may spare that."""
         if self.condition is None or self.condition.column == key:
             return key
-        if self.planned:
+        if self.planned and key in _APART:
             return _APART[key]
         return unindexed(key) if self.few and not self.condition.in_order else key
 
