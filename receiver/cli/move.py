@@ -3,6 +3,7 @@
 import asyncio
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from random import random
 from typing import Any
 
@@ -11,7 +12,7 @@ import click
 from receiver.cli.failure import Failure, told
 from receiver.settings import Settings, load
 from receiver.storage.migrate import migrate
-from receiver.storage.move import Moved, NotMoved
+from receiver.storage.move import Moved, NotMoved, Progress
 from receiver.storage.move import move as move_rows
 from receiver.storage.opening import open_postgres
 from receiver.storage.ownership import Ownership
@@ -27,21 +28,18 @@ def move(source: str, target: str) -> None:
         raise Failure("moves from sqlite:///FILE to postgresql://…")
     if not given.database_path.exists():
         raise Failure(f"{given.database_path}: no database there")
-    bar = _Bar()
     try:
-        with told():
-            moved = asyncio.run(_moved(given, wanted, bar))
+        with told(), closing(_Bar() if sys.stderr.isatty() else _Lines()) as shown:
+            moved = asyncio.run(_moved(given, wanted, shown.show))
     except NotMoved as error:
         raise Failure(str(error)) from None
-    finally:
-        bar.close()
     width = max(len(item.table) for item in moved)
     for item in moved:
         click.echo(f"{item.table:{width}}  {item.rows:>12}  {item.hash}")
     click.echo(f"Both have the same rows. From now on: RECEIVER_DATABASE_URL={wanted.database_name}")
 
 
-async def _moved(given: Settings, wanted: Settings, bar: "_Bar") -> Sequence[Moved]:
+async def _moved(given: Settings, wanted: Settings, progress: Progress) -> Sequence[Moved]:
     with Ownership(given.database_path, given.lock_wait):
         source = await SqliteDatabase.open(given.database_path)
         try:
@@ -49,7 +47,7 @@ async def _moved(given: Settings, wanted: Settings, bar: "_Bar") -> Sequence[Mov
             target = await open_postgres(wanted.database_url, random)
             try:
                 await migrate(target, unix_micros)
-                return await move_rows(source, target, unix_micros(), bar.show)
+                return await move_rows(source, target, unix_micros(), progress)
             finally:
                 await target.close()
         finally:
@@ -64,8 +62,6 @@ class _Bar:
         self._bar: Any = None
 
     def show(self, name: str, done: int, total: int) -> None:
-        if not sys.stderr.isatty():
-            return
         if name != self._name:
             self.close()
             self._name = name
@@ -77,3 +73,19 @@ class _Bar:
         if self._bar is not None:
             self._bar.render_finish()
             self._bar = None
+
+
+class _Lines:
+    """Where nobody looks at a terminal: a line for each tenth of a table, and for its end."""
+
+    def __init__(self) -> None:
+        self._said: tuple[str, int] | None = None
+
+    def show(self, name: str, done: int, total: int) -> None:
+        tenths = 10 * done // max(1, total)
+        if (name, tenths) != self._said:
+            self._said = name, tenths
+            click.echo(f"{name}: {done} of {total}", err=True)
+
+    def close(self) -> None:
+        pass

@@ -94,13 +94,15 @@ class Sharing:
         self._first = self._lanes.open and oldest == self._lanes.holder
         if taken:
             log("lease.taken_over", level="warning", deliveries=taken)
+            self.heed()  # there may be more
         self._lanes.divide(among)
         await self._follow_erasure()
         if now - self._prepared >= _PARTITIONED:
             await partitions.look_ahead(self._database, self._clock(), self._widths)
             self._prepared = now
-        await self._look()
-        if self._database.doubts != self._doubts:
+        await self._clock.read(self._database.time)
+        self._wake_works()
+        if self._database.doubts != self._doubts and self._settle_at == inf:
             self._doubts, self._settle_at = self._database.doubts, now + 1.5 * _UNTOLD / 1e6
         if now >= self._settle_at:
             await self._batch.write(self._settle_doubts)
@@ -127,13 +129,6 @@ class Sharing:
             )
         self._followed = seen
 
-    async def _look(self) -> None:
-        """What others may have changed."""
-        await self._clock.read(self._database.time)
-        async with self._database.reading() as reader:
-            await self._catalog.refresh(reader)
-        self._wake_works()
-
     async def _hear_commits(self) -> None:
         """Whoever reads along the log is told of what other processes committed. Looked for rather than sent: a word
         with each commit would make all processes commit one after the other.
@@ -149,6 +144,8 @@ class Sharing:
                         self._live.told()
 
     async def _look_after_others(self, transaction: Transaction) -> tuple[int, int, int | None]:
+        """Also at what they changed: here, for readers may all be busy for longer than a lease lasts."""
+        await self._catalog.refresh(transaction)
         taken = await processes.take_over(transaction, self._clock())
         return taken, await processes.among(transaction), await processes.oldest(transaction)
 

@@ -12,7 +12,7 @@ from typing import Final, LiteralString
 from receiver.delivery.health import DisabledBy
 from receiver.storage import conversations
 from receiver.storage.conversations import Pair
-from receiver.storage.database import Reader, Row, Transaction, Values, skipping
+from receiver.storage.database import Reader, Row, Transaction, Values, locking, skipping
 from receiver.storage.pages import newest_first
 from receiver.storage.subscriptions import Subscription
 
@@ -234,14 +234,14 @@ async def held_by(transaction: Transaction, holder: int, before: int) -> Sequenc
     return [row[0] for row in rows]
 
 
-async def void_leases(transaction: Transaction, now: int) -> int:
-    """Whatever processes were sending that are no more waits again. Returns how many."""
+async def void_leases(transaction: Transaction, now: int, most: int = 2**62) -> int:
+    """Whatever processes were sending that are no more waits again, `most` of it. Returns how many."""
     rows = await transaction.fetch(
-        f"""UPDATE deliveries SET state = CASE WHEN attempts = 0 THEN 'waiting' ELSE 'retrying' END,
-               next_at = CASE WHEN {_RANK} < ? THEN {_RANK} ELSE ? END, leased_by = NULL
-            WHERE state = 'sending'{_OPEN}
-                AND (leased_by IS NULL OR leased_by NOT IN (SELECT number FROM processes)) RETURNING 1""",
-        now, now,
+        f"""WITH v (id) AS (SELECT id FROM deliveries WHERE state = 'sending'{_OPEN} AND (leased_by IS NULL OR
+                leased_by NOT IN (SELECT number FROM processes WHERE alive_until >= 0)) LIMIT ?{locking(transaction)})
+            UPDATE deliveries SET state = CASE WHEN attempts = 0 THEN 'waiting' ELSE 'retrying' END,
+                next_at = CASE WHEN {_RANK} < ? THEN {_RANK} ELSE ? END, leased_by = NULL
+            WHERE id IN (SELECT id FROM v) RETURNING 1""", most, now, now,
     )  # fmt: skip
     return len(rows)
 

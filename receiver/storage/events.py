@@ -8,7 +8,7 @@ from typing import LiteralString, NamedTuple
 from receiver.sms.words import Term, holds
 from receiver.storage import search
 from receiver.storage.database import Reader, Transaction, Values
-from receiver.storage.leading import MANY, WINDOW, Condition, Lead, leading, pattern, together, unindexed
+from receiver.storage.leading import IN_LOG, MANY, WINDOW, Condition, Lead, leading, pattern, together, unindexed
 
 TEXT_TYPE = "message.received"
 COMMON_TYPES = ("message.received", "message.status")
@@ -217,12 +217,12 @@ async def _read(
     """By the index of the condition that leads, or along the log; texts are looked into one by one."""
     others = [item.aside() for item in conditions if item is not lead.condition]
     chosen = [lead.condition] if lead.condition else []
-    end = None
+    end, order = None, lead.order("seq")
     if not lead.few and (others or words):
-        end = await _end(reader, "events", "seq", ground, chosen, window)
+        end = await _end(reader, "events", order, ground, chosen, window)
     size = max(ground.limit, _TEXTS) if words else ground.limit
     inside = ground if end is None else ground.as_far_as(end)
-    rows = await _rows(reader, "events", lead.order("seq"), inside, [*chosen, *others], size)
+    rows = await _rows(reader, "events", order, inside, [*chosen, *others], size)
     return _sifted(rows, words, ground.limit, full=len(rows) == size, end=end)
 
 
@@ -328,12 +328,15 @@ def _conditions(wanted: Wanted) -> list[Condition]:
         if value is not None:
             found.append(Condition(column + " = ?", (value,), column, rare=True, in_order=True))
     if wanted.status is not None:
-        found.append(Condition("status = ?", (wanted.status,), "status", in_order=wanted.status not in COMMON_STATUSES))
+        rare = wanted.status not in COMMON_STATUSES
+        found.append(Condition("status = ?", (wanted.status,), "status", in_order=rare, walked="status" + IN_LOG))
     for column, asked in (("from_address", wanted.from_), ("to_address", wanted.to)):
         if asked is not None:
             found.append(pattern(column, asked))
     if wanted.source is not None:
-        found.append(Condition("source_id = ?", (wanted.source,), "source_id", in_order=True))
+        found.append(
+            Condition("source_id = ?", (wanted.source,), "source_id", in_order=True, walked="source_id" + IN_LOG)
+        )
     if wanted.vendor is not None:
         found.append(Condition(OF_VENDOR, (wanted.vendor,), "source_id"))
         found.append(Condition("vendor = ?", (wanted.vendor,)))
@@ -376,7 +379,8 @@ def _any_type(types: Sequence[str]) -> list[Condition]:
     if any(_may_be(name, types) for name in COMMON_TYPES):
         return [Condition(sql.replace("type", unindexed("type")), values)]
     one = len(types) == 1 and not types[0].endswith("*")
-    return [Condition(sql + " AND type NOT IN ('message.received', 'message.status')", values, "type", in_order=one)]
+    rare: LiteralString = sql + " AND type NOT IN ('message.received', 'message.status')"
+    return [Condition(rare, values, "type", in_order=one, walked="type" + IN_LOG)]
 
 
 def _may_be(name: str, types: Sequence[str]) -> bool:

@@ -14,7 +14,7 @@ from receiver.sms.words import Term
 from receiver.storage import events
 from receiver.storage.database import Reader, Row, Transaction
 from receiver.storage.ids import earliest
-from receiver.storage.leading import WINDOW, Condition, Found, newest_first, pattern
+from receiver.storage.leading import BY_ID, IN_LOG, WINDOW, Condition, Found, newest_first, pattern
 
 FAILED: Final = ("undelivered", "rejected", "failed", "expired")
 FEW = 1_000
@@ -199,10 +199,10 @@ async def counts(reader: Reader, batch_id: str, source: str | None) -> dict[str,
 
 
 _KEPT = Condition("deleted_at IS NULL", ())
-_UNREAD = Condition("direction = 'in' AND read_at IS NULL", (), "read_at", in_order=True)
-_READ = Condition("read_at IS NOT NULL", (), "read_at", in_order=True)
+_UNREAD = Condition("direction = 'in' AND read_at IS NULL", (), "read_at", in_order=True, walked=BY_ID)
+_READ = Condition("read_at IS NOT NULL", (), "read_at", in_order=True, walked=BY_ID)
 _FAILURES = Condition(
-    "status IN ('undelivered', 'rejected', 'failed', 'expired')", (), "status", in_order=True
+    "status IN ('undelivered', 'rejected', 'failed', 'expired')", (), "status", in_order=True, walked=BY_ID
 )  # fmt: skip
 
 
@@ -237,7 +237,9 @@ def _leads(wanted: Wanted) -> list[Condition]:
     """What an index serves, of this table or through the events of the messages."""
     found: list[Condition] = []
     if wanted.batch_id is not None:
-        found.append(Condition("batch_id = ?", (wanted.batch_id,), "batch_id", in_order=True))
+        found.append(
+            Condition("batch_id = ?", (wanted.batch_id,), "batch_id", in_order=True, walked="batch_id, " + BY_ID)
+        )
     if wanted.statuses and set(wanted.statuses) <= set(FAILED):
         found.append(_FAILURES)
     for column, asked in (("from_address", wanted.from_), ("to_address", wanted.to)):
@@ -246,13 +248,15 @@ def _leads(wanted: Wanted) -> list[Condition]:
     if wanted.between is not None:
         either: LiteralString = "from_address = ? OR to_address = ?"
         found += [_through_events(Condition(either, (number, number))) for number in wanted.between]
-    through: Sequence[tuple[LiteralString, str | None]] = (
-        ("vendor_message_id = ?", wanted.vendor_message_id),
-        ("client_reference = ?", wanted.client_reference),
-        ("source_id = ?", wanted.source),
-        (events.OF_VENDOR, wanted.vendor),
+    through: Sequence[tuple[LiteralString, str | None, LiteralString]] = (
+        ("vendor_message_id = ?", wanted.vendor_message_id, "vendor_message_id"),
+        ("client_reference = ?", wanted.client_reference, "client_reference" + IN_LOG),
+        ("source_id = ?", wanted.source, "source_id" + IN_LOG),
+        (events.OF_VENDOR, wanted.vendor, ""),
     )
-    found += [_through_events(Condition(sql, (value,))) for sql, value in through if value is not None]
+    found += [
+        _through_events(Condition(sql, (value,), walked=walked)) for sql, value, walked in through if value is not None
+    ]
     if wanted.unread is not None:
         found.append(_UNREAD if wanted.unread else _READ)
     return found
@@ -261,7 +265,9 @@ def _leads(wanted: Wanted) -> list[Condition]:
 def _through_events(condition: Condition) -> Condition:
     """The messages of events: only as a lead where those are few, for the ids are put in order."""
     inner: LiteralString = "events WHERE " + condition.sql
-    return Condition("id IN (SELECT message_id FROM " + inner + ")", condition.values, "id", counted=inner)
+    return Condition(
+        "id IN (SELECT message_id FROM " + inner + ")", condition.values, "id", counted=inner, walked=condition.walked
+    )
 
 
 def _bounds(wanted: Wanted, before: str | None) -> tuple[str, str]:

@@ -1,13 +1,14 @@
 """Forward-only migrations: `migrations/<engine>/NNNN_name.sql`, each with its record in a transaction of its own."""
 
 import sqlite3
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from importlib.resources import files
 from typing import LiteralString
 
-from receiver.storage.database import CannotStart, Database, Engine, Reader
+from receiver.storage.database import CannotStart, Contended, Database, Engine, Reader, Transaction
 
 _RECORD: LiteralString = """
 CREATE TABLE IF NOT EXISTS migrations (
@@ -41,8 +42,7 @@ async def migrate(
 
     Of processes that start at once one does each. Raises CannotStart for a newer database.
     """
-    async with database.writing() as transaction:
-        await transaction.lock(_LOCK)
+    async with _alone(database) as transaction:
         await transaction.fetch(_RECORD)
         known = published(transaction.engine) if known is None else known
         applied = await _applied(transaction)
@@ -51,10 +51,29 @@ async def migrate(
     return [migration for migration in missing if await _apply(database, migration, clock)]
 
 
+@asynccontextmanager
+async def _alone(database: Database, tries: int = 720) -> AsyncIterator[Transaction]:
+    """A transaction beside which no other process migrates. One that does may take far longer than a lock is waited
+    for, so it is asked for again.
+    """
+    while True:
+        try:
+            async with AsyncExitStack() as stack:
+                transaction = await stack.enter_async_context(database.writing())
+                await transaction.lock(_LOCK)
+                held = stack.pop_all()
+            break
+        except Contended:
+            tries -= 1
+            if not tries:
+                raise
+    async with held:
+        yield transaction
+
+
 async def _apply(database: Database, migration: Migration, clock: Callable[[], int]) -> bool:
     """False when another process was faster."""
-    async with database.writing() as transaction:
-        await transaction.lock(_LOCK)
+    async with _alone(database) as transaction:
         if migration.number in await _applied(transaction):
             return False
         await transaction.script(migration.sql)

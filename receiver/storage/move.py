@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Final, LiteralString
 
-from receiver.storage import deliveries, partitions
+from receiver.storage import deliveries, events, partitions
 from receiver.storage.database import CannotStart, Database, Reader, Row, StorageError, Transaction
+from receiver.storage.ids import earliest, moment
 
 STRETCH: Final = 1_000
 
@@ -56,8 +57,10 @@ async def move(source: Database, target: Database, now: int, progress: Progress)
     await _begin(source, target, now)
     for table, key in TABLES.items():
         await _move_table(source, target, table, key, columns[table], progress)
+    async with source.reading() as reader:
+        last = await events.readable(reader)
     async with target.writing() as transaction:
-        await _adjust(transaction, now)
+        await _adjust(transaction, last, now)
     found = [await _compare(source, target, table, key, columns[table], progress) for table, key in TABLES.items()]
     async with target.writing() as transaction:
         await transaction.script("DROP TABLE moves")
@@ -98,11 +101,26 @@ async def _begin(source: Database, target: Database, now: int) -> None:
         for table in () if begun else TABLES:
             if await transaction.fetch(f"SELECT 1 FROM {table} LIMIT 1"):
                 raise CannotStart(f"the target is not empty: it has {table}")
-    async with source.reading() as reader:
-        ((first,),) = await reader.fetch("SELECT min(received_at) FROM receipts")
-    for moment in range(first if first is not None else now, now, partitions.WEEK):
+    for week in await _weeks(source, now):
         async with target.writing() as transaction:
-            await partitions.prepare(transaction, moment)
+            await partitions.prepare(transaction, week)
+
+
+async def _weeks(source: Database, now: int) -> Sequence[int]:
+    """The present one, and all before that a row is of: one that found no part of its week would stay in the part for
+    everything else, which is looked through for each week that is made later.
+    """
+    found = {partitions.week_of(now)}
+    async with source.reading() as reader:
+        for table, kind in partitions.PARTED.items():
+            key, week = partitions.key_of(table), -partitions.WEEK
+            while week < now:
+                low = earliest(kind, week + partitions.WEEK)
+                ((first,),) = await reader.fetch(f"SELECT min({key}) FROM {table} WHERE {key} >= ?", low)
+                if first is None:
+                    break
+                found.add(week := partitions.week_of(moment(first) * 1000))
+    return sorted(week for week in found if week <= now)
 
 
 async def _exists(transaction: Transaction) -> bool:
@@ -160,10 +178,12 @@ def _key(row: Row, key: Sequence[str], columns: Sequence[str]) -> Row:
     return tuple(row[columns.index(name)] for name in key)
 
 
-async def _adjust(transaction: Transaction, now: int) -> None:
-    """Positions go on behind the last one, and whoever has looked at the catalog looks again."""
-    if transaction.engine == "postgres":
-        await transaction.fetch("SELECT setval('events_seq', max(seq)) FROM events HAVING count(*) > 0")
+async def _adjust(transaction: Transaction, last: int, now: int) -> None:
+    """Positions go on behind the last one, though its event may be purged: else whoever read up to there would take
+    the next ones for old. And whoever has looked at the catalog looks again.
+    """
+    if transaction.engine == "postgres" and last > 0:
+        await transaction.fetch("SELECT setval('events_seq', ?)", last)
     await transaction.fetch("UPDATE catalog SET version = CASE WHEN version < ? THEN ? ELSE version + 1 END", now, now)
 
 
@@ -171,8 +191,10 @@ async def _compare(
     source: Database, target: Database, table: LiteralString, key: Sequence[LiteralString],
     columns: Sequence[LiteralString], progress: Progress,
 ) -> Moved:  # fmt: skip
-    ours = await _hash(source, table, key, columns, progress)
-    theirs = await _hash(target, table, key, columns, progress)
+    async with source.reading() as reader:
+        ((rows,),) = await reader.fetch(f"SELECT count(*) FROM {table}")
+    ours = await _hash(source, table, key, columns, lambda done: progress(f"{table}, checked", done, 2 * rows))
+    theirs = await _hash(target, table, key, columns, lambda done: progress(f"{table}, checked", rows + done, 2 * rows))
     if ours != theirs:
         raise NotMoved(f"{table}: {theirs.rows} rows are not the {ours.rows} that there were; was something writing?")
     return ours
@@ -180,7 +202,7 @@ async def _compare(
 
 async def _hash(
     database: Database, table: LiteralString, key: Sequence[LiteralString], columns: Sequence[LiteralString],
-    progress: Progress,
+    read: Callable[[int], None],
 ) -> Moved:  # fmt: skip
     listed: LiteralString = ", ".join(columns)
     digest, done, last = blake2b(digest_size=16), 0, None
@@ -192,4 +214,4 @@ async def _hash(
         for row in rows:
             digest.update(repr(row).encode("utf-8", "surrogatepass"))
         done, last = done + len(rows), _key(rows[-1], key, columns)
-        progress(f"{table}, checked", done, done)
+        read(done)

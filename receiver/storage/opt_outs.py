@@ -74,7 +74,7 @@ async def look(
         (Condition("opted_out = ?", ()), None if opted_out is None else int(opted_out)),
     )
     filters = [replace(condition, values=(value,)) for condition, value in exactly if value is not None]
-    leads = [] if number is None else [replace(pattern("number", number), in_order=False)]
+    leads = [] if number is None else [replace(pattern("number", number), in_order=False, walked="number")]
     names = [] if number is None or number.endswith("*") else await pseudonyms.names(reader, number)
     if len(names) > 1:
         leads = [Condition("number IN (?, ?)", names, "number")]

@@ -105,6 +105,16 @@ async def parts(reader: Reader, table: str) -> Sequence[Part]:
 _QUOTED: Final = re.compile("'([a-z0-9_]+)'")
 
 
+def week_of(moment: int) -> int:
+    """When the week of a time began."""
+    return begin_of(moment, WEEK)
+
+
+def key_of(table: str) -> LiteralString:
+    """The column that it is parted by."""
+    return "delivery_id" if table == "attempts" else "id"
+
+
 def name_of(table: str, start: int) -> str:
     return f"{table}_{datetime.fromtimestamp(start // 1_000_000, UTC):%Y%m%d}"
 
@@ -122,7 +132,7 @@ def _free(part: Part, there: Sequence[Part]) -> Part | None:
 
 async def _make(transaction: Transaction, part: Part) -> None:
     """Unless rows of that time are in the part for everything else already."""
-    key: LiteralString = "delivery_id" if part.table == "attempts" else "id"
+    key = key_of(part.table)
     rows = await transaction.fetch(
         f"SELECT 1 FROM {part.table}_other WHERE {key} >= ? AND {key} < ? LIMIT 1", part.low, part.high
     )

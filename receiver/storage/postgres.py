@@ -38,6 +38,8 @@ a row locked FOR SHARE by one recording after the other would not be."""
 
 _ASIDE: Final = "50ms"
 """Whoever asks for a table while a lock on all of it is waited for waits as well."""
+_LOCKED_MOST = 1_000
+"""Names that one call locks one by one. By default all processes together may hold about ten thousand locks."""
 _SCRIPT_SECONDS = 3600.0
 _VACUUM: Final = "VACUUM (INDEX_CLEANUP ON, TRUNCATE OFF) "
 """Nobody waits for it: to cut off a table's end, it would lock all of it."""
@@ -66,6 +68,8 @@ class PostgresDatabase:
         self._aside = asyncio.Lock()
         self._names = Link(url, {}, chance)
         self._naming = asyncio.Lock()
+        self._listener = Link(url, {}, chance)
+        self._asking = asyncio.Lock()
         self._types = _Types()
         self._free: asyncio.LifoQueue[Link] = asyncio.LifoQueue()
         self._readers = [Link(url, {"default_transaction_read_only": "on"}, chance) for _ in range(readers)]
@@ -161,24 +165,35 @@ class PostgresDatabase:
                 connection.terminate()
 
     async def time(self) -> int:
-        async with self.reading() as reader:
-            rows = await reader.fetch("SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint")
-        return int(rows[0][0])
+        """Asked by the connection that listens: no reader has to be free for it, and one that is gone without a word
+        is found out.
+        """
+        async with self._asking:
+            connection = await self._listener.ready()
+            try:
+                now = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint"
+                return int(await _run(connection.fetchval(now)))
+            except Unavailable:
+                self._listener.drop()
+                raise
 
     async def listen(self, told: Callable[[str], None]) -> None:
         """Calls `told` with each word that is sent to all processes, until cancelled, and with "" after each new
         connection: something may have been missed.
         """
-        link = Link(self._url, {}, self._writer.chance)
         try:
             while True:
-                with suppress(Unavailable):
-                    connection = await link.ready()
-                    await _listened(connection, told)
-                link.drop()
-                await asyncio.sleep(link.pause)
+                try:
+                    async with self._asking:
+                        lost = await _listening(await self._listener.ready(), told)
+                except Unavailable:
+                    self._listener.drop()
+                else:
+                    told("")
+                    await lost.wait()
+                await asyncio.sleep(self._listener.pause)
         finally:
-            link.drop()
+            self._listener.drop()
 
     async def scrub(self) -> bool:
         """Takes old versions of rows out of the tables and their indexes, except what somebody's snapshot still sees.
@@ -194,7 +209,7 @@ class PostgresDatabase:
         return True
 
     async def close(self) -> None:
-        for link in (self._writer, self._side, self._names, *self._readers):
+        for link in (self._writer, self._side, self._names, self._listener, *self._readers):
             await link.close()
 
 
@@ -249,13 +264,18 @@ class _Session:
 
     async def lock(self, names: Iterable[str]) -> None:
         """By their hashes: two names that share one only wait for each other. In one order, so that nobody waits in a
-        circle.
+        circle. For very many one lock stands, which all others share: a server has room for some thousands.
         """
         await self.flush()
+        given = list(names)
+        if len(given) > _LOCKED_MOST:
+            await self._fetched("SELECT pg_advisory_xact_lock(5461, 0)", [])
+            return
         await self._fetched(
-            """SELECT pg_advisory_xact_lock(5460, hash) FROM
+            """WITH gate AS MATERIALIZED (SELECT pg_advisory_xact_lock_shared(5461, 0))
+               SELECT pg_advisory_xact_lock(5460, hash) FROM gate,
                (SELECT DISTINCT hashtext(name) AS hash FROM unnest($1::text[]) AS name ORDER BY 1) AS hashes""",
-            [list(names)],
+            [given],
         )
 
     async def script(self, sql: str) -> None:
@@ -317,13 +337,12 @@ async def _run(work: Awaitable[Result]) -> Result:
         raise _translated(error) from error
 
 
-async def _listened(connection: Connection, told: Callable[[str], None]) -> None:
-    """Until the connection is lost."""
+async def _listening(connection: Connection, told: Callable[[str], None]) -> asyncio.Event:
+    """Set once the connection is lost."""
     lost = asyncio.Event()
     connection.add_termination_listener(lambda _: lost.set())
     await _run(connection.add_listener(CHANNEL, lambda *given: told(given[-1])))
-    told("")
-    await lost.wait()
+    return lost
 
 
 def _translated(error: Exception) -> Exception:

@@ -8,7 +8,7 @@ import orjson
 from pydantic import ValidationError
 
 from receiver.storage import polls
-from receiver.storage.database import Reader, Row, Transaction, unless_busy
+from receiver.storage.database import Reader, Row, Transaction, skipping, unless_busy
 from receiver.vendors.contract import Source, Vendor
 
 _COLUMNS: LiteralString = (
@@ -109,8 +109,15 @@ def seen(transaction: Transaction, moments: Mapping[str, int]) -> None:
 
 
 async def failed(transaction: Transaction, source_id: str, error: str, now: int) -> None:
-    """Notes the last refusal or unreadable request, for whoever looks why nothing arrives."""
-    await transaction.fetch("UPDATE sources SET last_error = ?, last_error_at = ? WHERE id = ?", error, now, source_id)
+    """Notes the last refusal or unreadable request, for whoever looks why nothing arrives. Where another process just
+    notes something, that is enough.
+    """
+    await transaction.fetch(
+        "UPDATE sources SET last_error = ?, last_error_at = ? WHERE id = (SELECT id FROM sources WHERE id = ?"
+        + skipping(transaction)
+        + ")",
+        error, now, source_id,
+    )  # fmt: skip
 
 
 async def changed(transaction: Transaction, now: int) -> None:

@@ -1,11 +1,14 @@
 """Two receivers on one PostgreSQL: each event reaches each subscriber, whichever took it and whatever becomes of it."""
 
 import asyncio
+from contextlib import AsyncExitStack
+from math import inf
 from pathlib import Path
 
 import httpx2
 import pytest
 
+from receiver.storage import processes
 from tests.delivery.dispatching import Gate, answers, in_turn
 from tests.sharing.running import KEY, Process, group, until
 
@@ -310,3 +313,70 @@ async def test_what_one_process_is_carrying_out_the_other_does_not_begin(tmp_pat
         assert (await first).status_code == 200
         assert (await ping(other)).content == (await first).content
         assert len(it.subscribers.sent) == 1
+
+
+async def test_what_is_far_more_than_a_transaction_may_take_is_taken_over_piece_by_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(processes, "_GIVEN_AWAY", 5)
+    async with group(tmp_path) as it:
+        one, other = it.processes
+        path = await it.source()
+        await one.subscribe(max_concurrency=1)
+        it.subscribers.behaviours["a"] = gate = Gate()
+        for n in range(12):
+            assert await one.tell(path, vendor_message_id=f"m{n}", text="hello") == 200
+        await it.until_states(sending=12)
+        await one.freeze()
+        await other.freeze()
+        await it.disbelieve(one.number)
+        taken = []
+        for _ in range(3):
+            taken.append(
+                await other.app.batch.write(lambda transaction: processes.take_over(transaction, other.app.clock()))
+            )
+            alive = await it.look("SELECT count(*) FROM processes WHERE number = $1", one.number)
+            assert alive == [(1 if len(taken) < 3 else 0,)]
+            renewed = await one.app.batch.write(lambda transaction: processes.renew(transaction, one.number, 2**61))
+            assert not renewed
+        assert taken == [5, 5, 2]
+        gate.opened.set()
+
+
+async def test_a_process_whose_readers_are_all_busy_keeps_its_lease(tmp_path: Path):
+    async with group(tmp_path, 1) as it, AsyncExitStack() as busy:
+        app = it.processes[0].app
+        await it.processes[0].freeze()
+        for _ in range(4):
+            await busy.enter_async_context(app.database.reading())
+        await it.disbelieve(it.processes[0].number)
+        app.sharing.heed(renew=True)
+        await asyncio.wait_for(app.sharing.turn(), 10)
+        assert await it.look("SELECT number FROM processes WHERE alive_until > 0") == [(it.processes[0].number,)]
+
+
+async def test_doubts_that_keep_coming_do_not_put_off_what_the_first_one_left(tmp_path: Path):
+    """Each look is some seconds after the last one, and each finds one more."""
+    async with group(tmp_path, 1) as it:
+        process = it.processes[0]
+        path = await it.source()
+        made = await process.subscribe()
+        it.subscribers.behaviours["a"] = gate = Gate()
+        assert await process.tell(path, vendor_message_id="m1", text="hello") == 200
+        await it.until_states(sending=1)
+        await process.freeze()
+        await it.other.execute(
+            """INSERT INTO deliveries (id, subscription_id, event_id, state, attempts, created_at, updated_at, leased_by)
+               SELECT 'dlv_unknown', $1, 'evt_of_another', 'sending', 0, 0, 0, $2""",
+            made["id"], process.number,
+        )  # fmt: skip
+        sharing, passed = process.app.sharing, 0.0
+        now = sharing._monotonic
+        sharing._monotonic = lambda: now() + passed
+        for _ in range(6):
+            process.app.database.doubts += 1  # type: ignore[attr-defined]
+            passed += 5.0
+            process.app.parts.lanes.believed_until = inf
+            await sharing.turn()
+        assert await it.look("SELECT 1 FROM deliveries WHERE id = 'dlv_unknown' AND state = 'sending'") == []
+        gate.opened.set()

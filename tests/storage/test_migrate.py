@@ -23,8 +23,8 @@ HASHES: dict[Engine, dict[str, str]] = {
         "0008_revised": "d43a7d9c4c0732c26cd44cfbc2602e6d9027f80edd67942bed25ad82167d67f9",
     },
     "postgres": {
-        "0001_begin": "8728f5261c4c5478582b3161fb8b36cccf2900e2ed75c5c87d2ed22eaff8c57e",
-        "0002_read": "1bc3886cb7d4b5aabc2053bf944ae584a592cd9e1a8dd3682aed3e6c2c0c3799",
+        "0001_begin": "cabf423edf05657c4dcf7894bef93ff8a9d50b471e50fc4808abdfc7ed7ef027",
+        "0002_read": "4b181d5be8a836e3049effc6bc2cd1bb53f92f745b8167f1d746d9ba0c4c489b",
         "0003_consumers": "4fa9ace1019bbe71f5270ae3b0b195770715032bc60fc9890a824b969ed8762c",
         "0004_corrections": "7f8f4923d0cafb049016cf6f4e2fdd1755a9e96571c05a6465cc199381a4cbe1",
         "0005_polls": "8bd5da08810c6252d83a4900cd02d2757f70e7ce25b2cd7b751a7c7d95f3abcf",
@@ -141,3 +141,16 @@ INSERT INTO a VALUES (3)
         "END;",
         "INSERT INTO a VALUES (3)",
     ]
+
+
+@pytest.mark.usefixtures("engine")
+@pytest.mark.parametrize("engine", ["postgres"], indirect=True)
+async def test_one_that_starts_waits_for_as_long_as_another_migrates(tmp_path: Path):
+    """Longer than any lock is waited for."""
+    async with opened(tmp_path, schema=False) as one, opened(tmp_path, schema=False) as other:
+        async with one.writing() as transaction:
+            await transaction.lock(["migrations"])
+            waiting = asyncio.create_task(migrate(other, lambda: 7, [ONE]))
+            await asyncio.sleep(6.5)
+            assert not waiting.done()
+        assert await waiting == [ONE]

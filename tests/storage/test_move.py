@@ -1,6 +1,7 @@
 """Everything of a SQLite database is moved to PostgreSQL: the same rows, the same order, nothing sent again."""
 
 import asyncio
+import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from receiver.cli import receiver
 from receiver.storage import move as moving
 from receiver.storage.migrate import migrate
 from receiver.storage.move import Moved, NotMoved, move
+from receiver.storage.partitions import AHEAD
 from receiver.storage.sqlite import SqliteDatabase
 from tests import engines, postgres
 from tests.pipeline import pipeline
@@ -83,6 +85,38 @@ async def test_everything_is_there_and_the_log_goes_on_behind_it(tmp_path: Path)
         assert parts == [(1,)]
 
 
+async def test_an_event_is_in_the_part_of_its_week_though_its_request_is_purged(tmp_path: Path):
+    await lived(tmp_path, 1)
+    source = await SqliteDatabase.open(tmp_path / engines.FILE)
+    try:
+        await change(source, "DELETE FROM receipts")
+    finally:
+        await source.close()
+    await moved(tmp_path)
+    async with opened(tmp_path / "target") as target:
+        found = await fetch(
+            target, "SELECT tableoid::regclass::text FROM events UNION SELECT tableoid::regclass::text FROM attempts"
+        )
+        assert sorted(name for (name,) in found) == ["attempts_20231113", "events_20231113"]
+        parts = await fetch(target, "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname LIKE 'events_2%'")
+        assert parts == [(2 * (AHEAD + 1),)]  # none of the years in between
+
+
+async def test_positions_go_on_behind_what_was_purged_at_the_end_of_the_log(tmp_path: Path):
+    await lived(tmp_path, 1)
+    source = await SqliteDatabase.open(tmp_path / engines.FILE)
+    try:
+        await change(source, "INSERT INTO purges SELECT 'events', '', 0, max(id), max(seq) FROM events")
+        await change(source, "DELETE FROM events")
+    finally:
+        await source.close()
+    await moved(tmp_path)
+    async with opened(tmp_path / "target") as target:
+        assert await change(
+            target, "INSERT INTO events (id, type, accepted_at, body) VALUES ('evt_z', 'x', 1, '{}') RETURNING seq"
+        ) == [(5,)]
+
+
 async def test_one_that_was_cut_off_goes_on_where_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     await lived(tmp_path)
     monkeypatch.setattr(moving, "STRETCH", 7)
@@ -118,15 +152,14 @@ async def test_rows_that_are_not_the_same_are_found(tmp_path: Path):
         async with opened(tmp_path / "target") as target:
             await change(target, "UPDATE events SET body = body || ' ' WHERE seq = 2")
 
-    tasks: list[asyncio.Task[None]] = []
-
     def meddle(table: str, _done: int, _total: int) -> None:
-        if table == "attempts":
-            tasks.append(asyncio.get_running_loop().create_task(spoil()))
+        if table == "attempts":  # the move goes on only when it is done
+            other = threading.Thread(target=asyncio.run, args=(spoil(),))
+            other.start()
+            other.join()
 
     with pytest.raises(NotMoved, match="events: "):
         await moved(tmp_path, meddle)
-    await asyncio.gather(*tasks)
 
 
 async def test_a_table_that_nobody_said_how_to_move_is_named(tmp_path: Path):
@@ -149,6 +182,11 @@ def test_the_command_tells_what_is_the_same(tmp_path: Path):
         assert done.exit_code == 0, done.output
         assert "Both have the same rows" in done.output
         assert "events" in done.output
+        said = [line for line in done.stderr.splitlines() if line.startswith(("events", "receipts"))]
+        assert said == [
+            "receipts: 5 of 5", "events: 6 of 6", "receipts, checked: 5 of 10", "receipts, checked: 10 of 10",
+            "events, checked: 6 of 12", "events, checked: 12 of 12",
+        ]  # fmt: skip
     finally:
         postgres.drop_databases([name])
 

@@ -19,7 +19,9 @@ from receiver.storage import (
     timeline,
     windows,
 )
+from receiver.storage.columns import numbered
 from receiver.storage.events import Wanted
+from receiver.storage.leading import leading
 from receiver.storage.message_list import FAILED
 from tests.storage.making import a_source, saved
 from tests.storage.opening import change, opened
@@ -230,3 +232,59 @@ async def test_every_look_of_the_way_out_and_of_jobs(tmp_path: Path):
             await windows.standing(it, [("evt_00000001", "sub_1")])
             await windows.owed(it, "sub_1")
         it.served()
+
+
+class Guessing(Planning):
+    """Notes how each statement would be done by a plan for whatever values, as a connection has it that was asked the
+    same some times before.
+    """
+
+    async def fetch(self, sql: Any, *values: Any) -> Any:
+        connection = self._inner._connection
+        literals = ", ".join(f"'{value}'" if isinstance(value, str) else str(value) for value in values)
+        await connection.execute(f"SET plan_cache_mode = force_generic_plan; PREPARE asked AS {numbered(sql)}")
+        lines = await connection.fetch(f"EXPLAIN EXECUTE asked{f'({literals})' if values else ''}")
+        await connection.execute("DEALLOCATE asked")
+        self.plans.append((sql, "\n".join(line for (line,) in lines)))
+        return await self._inner.fetch(sql, *values)
+
+    def by_their_own_index(self) -> None:
+        """Neither through the table, nor along the log or all messages."""
+        assert self.plans
+        for sql, plan in self.plans:
+            for other in (
+                "Seq Scan on events",
+                "Seq Scan on messages",
+                "events_other_seq_idx",
+                "messages_pkey",
+            ):
+                assert other not in plan, f"{sql}\n{plan}"
+
+
+@pytest.mark.parametrize("many", [100, 5_000])
+async def test_whose_rows_all_lie_far_back_is_not_looked_for_in_all_of_the_log(tmp_path: Path, many: int):
+    """Among few others, so that every second row could be one, as far as the statistics tell."""
+    few = EVENTS.replace("n % 300", "n % 3").replace("n % 5000", "n % 3").replace("n % 900 = 0", "n < 3000")
+    async with opened(tmp_path, readers=1) as database:
+        for sql in (few, MESSAGES.replace("seq % 100", "CASE WHEN seq < 3000 THEN 7 ELSE seq % 3 END")):
+            await change(database, sql)
+        old = "UPDATE events SET from_address = '+44old', source_id = 'src_old' WHERE seq <= 3000"
+        await change(database, old)
+        async with database.writing() as transaction:
+            await transaction.script("ANALYZE")
+        async with database.reading() as reader:
+            it: Any = Guessing(reader)
+            for wanted in (
+                Wanted(from_="+44old"), Wanted(from_="+44o*"), Wanted(source="src_old"), Wanted(status="rejected"),
+                Wanted(from_="+44old", source="src_old"), Wanted(types=("contact.opted_out",)),
+            ):  # fmt: skip
+                conditions = events._conditions(wanted)
+                ground = events._Ground(0, 20_000, 50, newest_first=True)
+                lead = await leading(it, "events", conditions, many)
+                if lead.condition is not None:
+                    await events._read(it, ground, conditions, lead, 2_000)
+                if wanted in (Wanted(from_="+44old"), Wanted(source="src_old")):
+                    assert "Sort" not in it.plans[-1][1]
+            old_ones = message_list.Wanted(batch_id="batch_7")
+            await message_list.look(it, old_ones, before=None, limit=50, many=many, window=2_000)
+        it.by_their_own_index()

@@ -176,6 +176,58 @@ async def test_a_name_is_locked_until_the_transaction_ends(tmp_path: Path):
     assert order == ["first", "second"]
 
 
+async def test_more_names_than_a_server_has_locks_for_are_locked_as_well(tmp_path: Path):
+    order: list[str] = []
+    async with bare(tmp_path) as one, opened(tmp_path, schema=False) as other:
+
+        async def second() -> None:
+            async with other.writing() as transaction:
+                await transaction.lock(["name 7"])
+                order.append("second")
+
+        async with one.writing() as transaction:
+            await transaction.lock(f"name {n}" for n in range(40_000))
+            waiting = asyncio.create_task(second())
+            await asyncio.sleep(0.2)
+            order.append("first")
+        await waiting
+    assert order == ["first", "second"]
+
+
+async def test_the_time_is_told_though_all_readers_are_busy(tmp_path: Path):
+    async with bare(tmp_path, readers=1) as database, database.reading():
+        assert await asyncio.wait_for(database.time(), 5) > 1_700_000_000_000_000
+
+
+async def test_who_hears_nothing_because_the_connection_is_gone_without_a_word_finds_out(tmp_path: Path):
+    heard: list[str] = []
+    async with bare(tmp_path) as database, visitor(tmp_path) as other:
+        listening = asyncio.create_task(database.listen(heard.append))
+        await _until(lambda: heard == [""])
+        gone = database._listener._connection
+        database._listener._connection = Silent(gone)
+        with pytest.raises(Unavailable):
+            await database.time()
+        await _until(lambda: heard == ["", ""])
+        await other.execute("SELECT pg_notify('receiver', 'catalog')")
+        await _until(lambda: heard == ["", "", "catalog"])
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+
+
+class Silent:
+    """A connection on which nothing comes any more."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._inner, name)
+
+    async def fetchval(self, *_: Any) -> Any:
+        raise TimeoutError
+
+
 async def test_lost_connections_are_for_now_and_made_anew(tmp_path: Path):
     async with bare(tmp_path, readers=1) as database, visitor(tmp_path) as other:
         assert await fetch(database, "SELECT 1") == [(1,)]

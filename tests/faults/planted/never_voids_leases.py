@@ -6,7 +6,7 @@ from receiver.storage.database import Transaction
 from tests.faults.planted.serving import serve
 
 
-async def none_voided(transaction: Transaction, now: int) -> int:
+async def none_voided(transaction: Transaction, now: int, most: int = 0) -> int:
     return 0
 
 

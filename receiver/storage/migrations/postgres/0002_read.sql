@@ -3,10 +3,10 @@
 ALTER TABLE messages ADD COLUMN read_at BIGINT;  -- of inbound ones; NULL is unread
 ALTER TABLE messages ADD COLUMN deleted_at BIGINT;
 
-CREATE INDEX messages_unread ON messages (id) WHERE direction = 'in' AND read_at IS NULL;
-CREATE INDEX messages_read ON messages (id) WHERE read_at IS NOT NULL;
-CREATE INDEX messages_failed ON messages (id) WHERE status IN ('undelivered', 'rejected', 'failed', 'expired');
-CREATE INDEX messages_by_batch ON messages (batch_id, id) WHERE batch_id IS NOT NULL;
+CREATE INDEX messages_unread ON messages ((id || '')) WHERE direction = 'in' AND read_at IS NULL;
+CREATE INDEX messages_read ON messages ((id || '')) WHERE read_at IS NOT NULL;
+CREATE INDEX messages_failed ON messages ((id || '')) WHERE status IN ('undelivered', 'rejected', 'failed', 'expired');
+CREATE INDEX messages_by_batch ON messages (batch_id, (id || '')) WHERE batch_id IS NOT NULL;
 
 -- The words of inbound texts by the event's place in the log, folded before they come here; filled after the fact.
 CREATE TABLE texts (
