@@ -348,18 +348,20 @@ OF_VENDOR: LiteralString = "source_id IN (SELECT id FROM sources WHERE vendor = 
 
 
 async def _bounds(reader: Reader, wanted: Wanted) -> tuple[int, int]:
-    """Times as positions, a little wider: acceptance and the order of the log differ by what a commit may wait."""
+    """Times as positions, a little wider: acceptance and the order of the log differ by what a commit may wait. So what
+    bounds the ground is an event of outside that time, by more than that; of those within, any may be the first.
+    """
     low, high = 0, _NOWHERE
     if wanted.since is not None:
         rows = await reader.fetch(
-            "SELECT seq FROM events WHERE accepted_at >= ? ORDER BY accepted_at LIMIT 1", wanted.since - _LATE
+            "SELECT seq FROM events WHERE accepted_at < ? ORDER BY accepted_at DESC LIMIT 1", wanted.since - _LATE
         )
-        low = rows[0][0] if rows else _NOWHERE
+        low = rows[0][0] + 1 if rows else 0
     if wanted.until is not None:
         rows = await reader.fetch(
-            "SELECT seq FROM events WHERE accepted_at < ? ORDER BY accepted_at DESC LIMIT 1", wanted.until + _LATE
+            "SELECT seq FROM events WHERE accepted_at >= ? ORDER BY accepted_at LIMIT 1", wanted.until + _LATE
         )
-        high = rows[0][0] if rows else -1
+        high = rows[0][0] - 1 if rows else _NOWHERE
     return low, high
 
 
