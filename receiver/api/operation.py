@@ -22,7 +22,7 @@ from receiver.storage.database import StorageError
 
 Query = TypeVar("Query", bound=Input)
 Body = TypeVar("Body", bound=Input)
-Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 JSON = "application/json"
 CSV = "text/csv"
