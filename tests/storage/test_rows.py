@@ -192,7 +192,7 @@ async def test_no_event_of_a_time_is_left_out_because_one_accepted_earlier_was_c
         ]
         await write(database, events.insert, rows)
 
-        async def found(**given: int) -> list[str]:
+        async def found(**given: Any) -> list[str]:
             page = await read(database, events.page, Wanted(**given), after=None, limit=10, newest_first=newest_first)
             return [item.body for item in page]
 
