@@ -80,6 +80,11 @@ class Operation(Generic[Query, Body]):
     headers: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def route(self) -> str:
+        """The path as it is served: what others call a thing may hold a slash, which arrives as one."""
+        return self.path.replace("{number}", "{number:words}").replace("batches/{id}", "batches/{id:words}")
+
+    @property
     def takes_body(self) -> bool:
         return self.method in ("POST", "PUT", "PATCH")
 
