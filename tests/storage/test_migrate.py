@@ -20,6 +20,7 @@ HASHES: dict[Engine, dict[str, str]] = {
         "0005_polls": "5a1e965e3097f6301ddc212813f37546a14647955c3fb55894364755372b342a",
         "0006_forgetting": "ffdbcfb1875c6fe726a26e03221f3a19cc1d56a881e99aec45f7522ea9efc7d0",
         "0007_leases": "5dfba756fc7c6620d95daccff83509372599dece41931fcfef64b6534f1f8712",
+        "0010_clock": "42532a2f095dc496ac8095721a80da6ec683def78d656b27e1a5097653485533",
     },
     "postgres": {
         "0001_begin": "8728f5261c4c5478582b3161fb8b36cccf2900e2ed75c5c87d2ed22eaff8c57e",
@@ -29,6 +30,7 @@ HASHES: dict[Engine, dict[str, str]] = {
         "0005_polls": "8bd5da08810c6252d83a4900cd02d2757f70e7ce25b2cd7b751a7c7d95f3abcf",
         "0006_forgetting": "d3edb69eaa07f7eed84e09c0435e5c8404dcaa02063fcf10bd4e31b469f39fe4",
         "0007_leases": "f44fb7e0e2d8783d6f46f9b187473b2f370a41a6b5d539b724437d297ec1ad69",
+        "0010_clock": "0f6156960eb12f2dbc990831be33f12d706a9a5a75a99e9837c0570fb7c9009c",
     },
 }
 
