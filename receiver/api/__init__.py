@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
@@ -56,6 +57,18 @@ OPERATIONS: Operations = (
 )
 
 
+class _Words(Convertor[str]):
+    """The rest of a path, whatever stands there; Starlette's own `path` ends at a line break."""
+
+    regex = "(?s:.+)"
+
+    def convert(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("words", _Words())
+
+
 def create_api(context: Context) -> Starlette:
     """The ASGI application of every operation; whatever goes wrong is answered as problem+json."""
     operations = with_document(OPERATIONS, context.public_url)
@@ -65,8 +78,8 @@ def create_api(context: Context) -> Starlette:
 
 
 def _routes(context: Context, operations: Operations) -> Iterable[Route]:
-    for path in dict.fromkeys(operation.path for operation in operations):
-        yield Route(path, Resource(context, [item for item in operations if item.path == path]))
+    for route in dict.fromkeys(operation.route for operation in operations):
+        yield Route(route, Resource(context, [item for item in operations if item.route == route]))
 
 
 def _not_found(_request: Request, _error: Exception) -> Response:

@@ -124,7 +124,8 @@ async def owed(context: Context, call: Call[Paged, Nothing]) -> Answer:
 
 async def position(reader: Reader, after: str, kind: str = FORWARD) -> int | None:
     """Where in the log a cursor or an event is, None for the very start; raises Problem, also where something that
-    follows is no longer kept. Of gaps that were there when the cursor was given, its owner knows.
+    follows is no longer kept, or the log ends before it: it is a copy of an earlier day, and what it takes next would
+    be passed over. Of gaps that were there when the cursor was given, its owner knows.
     """
     gone, known = await purges.gone(reader, "events"), 0
     if is_id(after, "evt"):
@@ -134,6 +135,8 @@ async def position(reader: Reader, after: str, kind: str = FORWARD) -> int | Non
     else:
         seq, _, gaps = decode(kind, after).partition(_KNOWN)
         found, known = number(seq), number(gaps) or 0
+        if (found or 0) > await events.readable(reader):
+            raise Problem("cursor_gone")
     forward = kind == FORWARD
     if not forward and found is None:
         return None

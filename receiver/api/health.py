@@ -1,4 +1,7 @@
-"""Is the process alive, and is it ready for vendors and subscribers? No key needed."""
+"""Is the process alive, and is it ready for vendors and subscribers? No key needed.
+
+Load balancers may ask by HEAD: the server leaves out the body of what GET says.
+"""
 
 from typing import Literal
 
@@ -37,5 +40,13 @@ OPERATIONS: Operations = (
     Operation(
         method="GET", path="/readyz", summary="Whether it is ready; 503 names the causes", scope=None, handler=readyz,
         answers={200: Ready},
+    ),
+    Operation(
+        method="HEAD", path="/livez", summary="The same by its status alone", scope=None, handler=livez,
+        answers={200: None},
+    ),
+    Operation(
+        method="HEAD", path="/readyz", summary="The same by its status alone", scope=None, handler=readyz,
+        answers={200: None},
     ),
 )  # fmt: skip

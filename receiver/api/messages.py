@@ -43,8 +43,13 @@ class MessageQuery(Paged):
     batch_id: Word | None = Field(None, description="the vendor's id of a batch or campaign")
     vendor_message_id: Word | None = None
     client_reference: Word | None = None
-    since: Moment | None = Field(None, description="first heard of at this time or later")
-    until: Moment | None = Field(None, description="first heard of before this time")
+    since: Moment | None = Field(
+        None,
+        description="first heard of at this time or later; with `q`: its text, as it stands, accepted then or later",
+    )
+    until: Moment | None = Field(
+        None, description="first heard of before this time; with `q`: its text accepted before"
+    )
     q: Words | None = None
 
 

@@ -110,8 +110,9 @@ def _schemas(operations: Operations) -> _Schemas:
 
 def _operation(operation: Operation[Any, Any], schemas: _Schemas) -> Schema:
     tag = operation.path.split("/")[2] if operation.path.startswith("/v1/") else "service"
+    name = f"{tag}_{operation.handler.__name__}" + ("_head" if operation.method == "HEAD" else "")
     described: Schema = {
-        "operationId": f"{tag}_{operation.handler.__name__}".replace("-", "_"),
+        "operationId": name.replace("-", "_"),
         "summary": operation.summary,
         "tags": [tag],
         "parameters": [

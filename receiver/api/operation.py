@@ -22,7 +22,7 @@ from receiver.storage.database import StorageError
 
 Query = TypeVar("Query", bound=Input)
 Body = TypeVar("Body", bound=Input)
-Method = Literal["GET", "POST", "PUT", "PATCH", "DELETE"]
+Method = Literal["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"]
 
 JSON = "application/json"
 CSV = "text/csv"
@@ -78,6 +78,11 @@ class Operation(Generic[Query, Body]):
     streams: Sequence[str] = ()
     takes: str = JSON
     headers: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def route(self) -> str:
+        """The path as it is served: what others call a thing may hold a slash, which arrives as one."""
+        return self.path.replace("{number}", "{number:words}").replace("batches/{id}", "batches/{id:words}")
 
     @property
     def takes_body(self) -> bool:

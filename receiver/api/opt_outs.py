@@ -28,6 +28,8 @@ _LIST = "opt-outs"
 _HISTORY = 100
 _AT_ONCE = 250
 _MISTAKES = 100
+_SENDER, _GROUP = 64, 512
+"""Characters of a sender, and of a group's id: what is longer could not be asked for."""
 _SCOPES = get_args(Scope)
 _WANTED: dict[str, bool | None] = {"true": True, "false": False, "any": None}
 
@@ -72,7 +74,7 @@ class OptOutBody(Input):
     """Whom a person does not want to hear from; everybody, if nothing is said."""
 
     source_id: Word | None = Field(None, description="only through this source")
-    sender: Number | None = Field(None, max_length=64, description="only from this sender of yours")
+    sender: Number | None = Field(None, max_length=_SENDER, description="only from this sender of yours")
     channel: Word | None = Field(None, max_length=32, examples=["sms"])
 
 
@@ -216,6 +218,8 @@ class _Import:
             return Mistake(place=line.place, detail="is no number, or a national one without `default_region`")
         if scope not in _SCOPES or (scope in ("sender", "group")) != (sender is not None):
             return Mistake(place=line.place, detail="scope is not one, or does not go with the sender")
+        if len(line.sender or "") > (_GROUP if scope == "group" else _SENDER):
+            return Mistake(place=line.place, detail="sender is too long")
         return Change(
             number=number, opted_out=line.opted_out, scope=scope, sender=line.sender if scope == "group" else sender,
             source_id=source_id, vendor=source.vendor if source else None,

@@ -11,6 +11,7 @@ import click
 
 from receiver import __version__
 from receiver.cli.backup import backup, restore
+from receiver.cli.batches import batches
 from receiver.cli.bring_in import bring_in
 from receiver.cli.check import check
 from receiver.cli.consumers import consumer
@@ -43,6 +44,7 @@ COMMANDS = (
     consumer,
     campaign,
     messages,
+    batches,
     deliveries,
     optouts,
     replay,

@@ -11,6 +11,7 @@ from receiver.cli.reach import Reach
 from receiver.storage.message_list import FAILED
 
 PATH = "/v1/messages"
+HEADINGS = ("id", "first heard", "", "way", "state", "text")
 
 
 @click.group()
@@ -43,8 +44,7 @@ def listed(
     """List messages, newest first."""
     asked = {"status": status + (FAILED if failed else ()), "unread": None if unread is None else str(unread).lower()}
     page = reach.read(PATH, query_of(given | asked))
-    headings = ("id", "first heard", "", "way", "state", "text")
-    show_page(page, headings, _row, "No messages.", as_json=as_json)
+    show_page(page, HEADINGS, row, "No messages.", as_json=as_json)
 
 
 @messages.command()
@@ -97,7 +97,8 @@ def delete(reach: Reach, identifier: str) -> None:
     click.echo("Deleted.")
 
 
-def _row(item: Document) -> Sequence[object]:
+def row(item: Document) -> Sequence[object]:
+    """Under HEADINGS."""
     way = f"{item['from'] or '–'} → {item['to'] or '–'}"
     state = item["status"] or ("read" if item["read_at"] else "unread")
     files = f"[{len(item['media'])} files]" if item["media"] else ""

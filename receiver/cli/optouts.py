@@ -3,9 +3,11 @@
 import io
 import sys
 import zipfile
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import nullcontext
-from itertools import chain
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, BinaryIO
 from urllib.parse import quote
@@ -25,7 +27,9 @@ PATH = "/v1/opt-outs"
 _SHOWN = ("number", "scope", "sender", "source_id", "via", "changed_at")
 _AT_ONCE = 2000
 _MOST = 64 * 1024 * 1024
-"""Bytes of a list: some million numbers."""
+"""Bytes of a list, unpacked: some million numbers."""
+_NAMED = 100
+"""Lines that were left out, of which it is told why."""
 _COLUMNS = opt_out_csv.COLUMNS[:5]
 
 
@@ -117,65 +121,86 @@ def remove(reach: Reach, /, number: str, **given: str | None) -> None:
 @reaching
 def import_list(reach: Reach, /, file: BinaryIO, *, as_json: bool, **given: str | None) -> None:
     """Take over a list: CSV with a column of numbers, or a zip of such files (as iSendPro's black list comes)."""
-    found = [line for content in _lists(file) for line in opt_out_csv.read(content)]
-    lines = [line for line in found if isinstance(line, Line)]
-    wrong = [(line.place, line.detail) for line in found if isinstance(line, Mistake)]
-    changed, query = 0, query_of(given)
-    parts = [lines[start : start + _AT_ONCE] for start in range(0, len(lines), _AT_ONCE)]
-    bar = click.progressbar(parts, label="Importing", file=sys.stderr) if _long(parts) else nullcontext(parts)
-    with bar as shown:
-        for part in shown:
-            answer = _imported(reach, part, query)
-            changed += answer["changed"]
-            wrong += answer["errors"]
-    _told(len(found) - len(wrong), changed, sorted(wrong), as_json=as_json)
+    contents, query, taken = list(_lists(file)), query_of(given), _Taken()
+    with _bar(contents) as bar:
+        lines = (line for content in contents for line in opt_out_csv.read(content))
+        while part := list(islice(lines, _AT_ONCE)):
+            taken.add(part, _imported(reach, [line for line in part if isinstance(line, Line)], query))
+            if bar is not None:
+                bar.update(len(part))
+    _told(taken, as_json=as_json)
 
 
-def _long(parts: Sequence[object]) -> bool:
-    return len(parts) > 1 and sys.stderr.isatty()
+@dataclass
+class _Taken:
+    """What became of the lines so far; `named` are the first hundred that were left out, each with why."""
+
+    lines: int = 0
+    changed: int = 0
+    refused: int = 0
+    named: list[tuple[int, str]] = field(default_factory=list)
+
+    def add(self, part: Sequence[Line | Mistake], answer: Mapping[str, Any]) -> None:
+        wrong = [(it.place, it.detail) for it in part if isinstance(it, Mistake)] + answer["errors"]
+        refused = len(wrong) + answer["unnamed"]
+        self.lines += len(part) - refused
+        self.changed += answer["changed"]
+        self.refused += refused
+        self.named = (self.named + sorted(wrong))[:_NAMED]
+
+
+def _bar(contents: Sequence[bytes]) -> AbstractContextManager[Any]:
+    length = sum(content.count(b"\n") for content in contents)
+    if length <= _AT_ONCE or not sys.stderr.isatty():
+        return nullcontext()
+    return click.progressbar(length=length, label="Importing", file=sys.stderr)
 
 
 def _imported(reach: Reach, part: Sequence[Line], query: Query) -> Mapping[str, Any]:
     """Line by line as the list had them; what is wrong with one is told by its place there."""
+    if not part:
+        return {"changed": 0, "errors": [], "unnamed": 0}
     rows = [[it.number, it.opted_out, it.scope, it.sender, it.source_id] for it in part]
     content = "".join(map(spreadsheet.line, [_COLUMNS, *rows])).encode()
     answer = reach.upload(f"{PATH}/import", content, "text/csv", query)
     errors = [(part[error["line"] - 2].place, error["detail"]) for error in answer["errors"]]
-    errors += [(0, "is wrong too")] * (answer["refused"] - len(errors))
-    return {"changed": answer["changed"], "errors": errors}
+    return {"changed": answer["changed"], "errors": errors, "unnamed": answer["refused"] - len(errors)}
 
 
-def _told(lines: int, changed: int, wrong: Sequence[tuple[int, str]], *, as_json: bool) -> None:
-    named = [(place, detail) for place, detail in wrong if place][:100]
+def _told(taken: _Taken, *, as_json: bool) -> None:
     if as_json:
-        errors = [{"line": place, "detail": detail} for place, detail in named]
-        show_json({"lines": lines, "changed": changed, "refused": len(wrong), "errors": errors})
+        errors = [{"line": place, "detail": detail} for place, detail in taken.named]
+        counts = {"lines": taken.lines, "changed": taken.changed, "refused": taken.refused}
+        show_json(counts | {"errors": errors})
     else:
-        click.echo(f"{lines} lines, {changed} changed.")
-        for place, detail in named:
+        click.echo(f"{taken.lines} lines, {taken.changed} changed.")
+        for place, detail in taken.named:
             click.echo(f"line {place}: {detail}", err=True)
-    if wrong:
-        raise Failure(f"{len(wrong)} lines were left out")
+    if taken.refused:
+        raise Failure(f"{taken.refused} lines were left out")
 
 
 def _lists(file: BinaryIO) -> Iterator[bytes]:
-    """The file, or what lies in it. Raises Failure."""
+    """The file, or what lies in it, all of it together within bounds. Raises Failure."""
     content = file.read(_MOST + 1)
     if not zipfile.is_zipfile(io.BytesIO(content)):
-        yield _small_enough(content)
+        yield _small_enough(content, 0)
         return
+    held = 0
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             for name in archive.namelist():
                 if not name.endswith("/"):
                     with archive.open(name) as member:
-                        yield _small_enough(member.read(_MOST + 1))
-    except (zipfile.BadZipFile, RuntimeError, NotImplementedError, EOFError) as error:
+                        unpacked = _small_enough(member.read(_MOST - held + 1), held)
+                    held += len(unpacked)
+                    yield unpacked
+    except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, OSError) as error:
         raise Failure(f"the zip cannot be read ({type(error).__name__})") from None
 
 
-def _small_enough(content: bytes) -> bytes:
-    if len(content) > _MOST:
+def _small_enough(content: bytes, before: int) -> bytes:
+    if before + len(content) > _MOST:
         raise Failure(f"a list may have {_MOST} bytes at most; cut it into pieces")
     return content
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from receiver.storage import deliveries, processes, subscriptions
+from receiver.storage import deliveries, lateness, processes, subscriptions
 from receiver.storage.database import Transaction
 from receiver.storage.deliveries import Due, Leased
 
@@ -45,12 +45,14 @@ async def recover(transaction: Transaction, now: int, *, alone: bool) -> tuple[i
     number = await processes.join(transaction, now, alone=alone)
     if alone:
         await deliveries.rewind(transaction, now)
+        await lateness.note(transaction, now)
     return number, await deliveries.due(transaction)
 
 
 async def set_back(transaction: Transaction, micros: int, now: int) -> Mapping[str, Due]:
     """The clock was set back by so much: what is due then, as seen by the new one."""
     await deliveries.shift(transaction, -micros, now)
+    await lateness.note(transaction, now, by=micros)
     return await deliveries.due(transaction)
 
 

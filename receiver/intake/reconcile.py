@@ -80,7 +80,8 @@ class Reconciler:
         async with self._asking.database.reading() as reader:
             found, settled = await lookups.to_close(reader, now, CLOSINGS)
         closing = [(it, door) for it in found if (door := doors.get(it.lookup.source_id)) and _closes(door)]
-        unwanted = [it.lookup for it in found if it.lookup.name not in {kept.lookup.name for kept, _ in closing}]
+        kept = {(it.lookup.source_id, it.lookup.name) for it, _ in closing}
+        unwanted = [it.lookup for it in found if (it.lookup.source_id, it.lookup.name) not in kept]
         for row in (*settled, *unwanted):
             await self._asking.write(partial(_end, row))
         for message, door in closing:

@@ -8,6 +8,7 @@ from typing import LiteralString, NamedTuple
 from receiver.sms.words import Term, holds
 from receiver.storage import search
 from receiver.storage.database import Reader, Transaction, Values
+from receiver.storage.lateness import lateness
 from receiver.storage.leading import IN_LOG, MANY, WINDOW, Condition, Lead, leading, pattern, together, unindexed
 
 TEXT_TYPE = "message.received"
@@ -313,9 +314,6 @@ def _sifted(rows: Sequence[Logged], words: Sequence[Term], limit: int, *, full: 
 
 
 _UNIQUE = ("message_id", "vendor_message_id", "client_reference")
-_LATE = 15_000_000
-"""By how much an event may have been committed after the time of its acceptance (microseconds)."""
-
 
 _OF_TEXTS = Condition("type = 'message.received'", ())
 
@@ -351,18 +349,21 @@ OF_VENDOR: LiteralString = "source_id IN (SELECT id FROM sources WHERE vendor = 
 
 
 async def _bounds(reader: Reader, wanted: Wanted) -> tuple[int, int]:
-    """Times as positions, a little wider: acceptance and the order of the log differ by what a commit may wait."""
+    """Times as positions, wider by what these may differ. What bounds the ground is an event of outside that time, by
+    more than that; of those within, any may be the first.
+    """
     low, high = 0, _NOWHERE
+    late = await lateness(reader) if wanted.since is not None or wanted.until is not None else 0
     if wanted.since is not None:
         rows = await reader.fetch(
-            "SELECT seq FROM events WHERE accepted_at >= ? ORDER BY accepted_at LIMIT 1", wanted.since - _LATE
+            "SELECT seq FROM events WHERE accepted_at < ? ORDER BY accepted_at DESC LIMIT 1", wanted.since - late
         )
-        low = rows[0][0] if rows else _NOWHERE
+        low = rows[0][0] + 1 if rows else 0
     if wanted.until is not None:
         rows = await reader.fetch(
-            "SELECT seq FROM events WHERE accepted_at < ? ORDER BY accepted_at DESC LIMIT 1", wanted.until + _LATE
+            "SELECT seq FROM events WHERE accepted_at >= ? ORDER BY accepted_at LIMIT 1", wanted.until + late
         )
-        high = rows[0][0] if rows else -1
+        high = rows[0][0] - 1 if rows else _NOWHERE
     return low, high
 
 

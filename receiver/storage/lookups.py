@@ -82,8 +82,10 @@ async def waiting(reader: Reader, source_ids: Sequence[str]) -> Mapping[str, int
 
 
 async def settled(reader: Reader, message_id: str) -> bool:
-    """Whether there is nothing to wait for any more: the message has its final report, or is gone."""
-    return not await reader.fetch("SELECT 1 FROM messages WHERE id = ? AND final = 0", message_id)
+    """Whether there is nothing to wait for any more: the message has its final report, was deleted, or is gone."""
+    return not await reader.fetch(
+        "SELECT 1 FROM messages WHERE id = ? AND final = 0 AND deleted_at IS NULL", message_id
+    )
 
 
 async def end(transaction: Transaction, row: LookupRow) -> None:
@@ -106,7 +108,8 @@ async def to_close(reader: Reader, now: int, limit: int) -> tuple[Sequence[Open]
     rows = await reader.fetch(
         """SELECT l.source_id, l.name, l.vendor_message_id, l.message_id, l.since, l.tries, l.ask_at, l.close_at,
                   m.vendor_message_id, m.client_reference, m.batch_id, m.channel, m.from_address, m.to_address, m.status
-           FROM lookups AS l LEFT JOIN messages AS m ON m.id = l.message_id AND m.final = 0
+           FROM lookups AS l
+               LEFT JOIN messages AS m ON m.id = l.message_id AND m.final = 0 AND m.deleted_at IS NULL
            WHERE l.close_at IS NOT NULL AND l.close_at <= ? ORDER BY l.close_at LIMIT ?""",
         now, limit,
     )  # fmt: skip
@@ -122,19 +125,19 @@ async def reconciled(reader: Reader) -> str:
 
 async def walk(transaction: Transaction, behind: str, before: str, limit: int) -> tuple[str, Sequence[OpenOne]]:
     """The next `limit` messages between two ids: the last of them, and of those that are outbound, have a name and no
-    final report, the source, our id, the vendor's id, and when the first report came.
+    final report, and were not deleted, the source, our id, the vendor's id, and when the first report came.
     """
     rows = await transaction.fetch(
-        """SELECT id, source_id, vendor_message_id, created_at, direction, final, client_reference FROM messages
-           WHERE id > ? AND id < ? ORDER BY id LIMIT ?""",
+        """SELECT id, source_id, vendor_message_id, created_at, direction, final, client_reference, deleted_at
+           FROM messages WHERE id > ? AND id < ? ORDER BY id LIMIT ?""",
         behind, before, limit,
     )  # fmt: skip
     reached = rows[-1][0] if len(rows) == limit else before
     await transaction.fetch("UPDATE reconciled SET message_id = ?", reached)
     return reached, [
         OpenOne(source_id, message_id, vendor_id, since)
-        for message_id, source_id, vendor_id, since, direction, final, reference in rows
-        if direction == "out" and final == 0 and (vendor_id or reference)
+        for message_id, source_id, vendor_id, since, direction, final, reference, deleted_at in rows
+        if direction == "out" and final == 0 and deleted_at is None and (vendor_id or reference)
     ]
 
 

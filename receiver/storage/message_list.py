@@ -14,13 +14,12 @@ from receiver.sms.words import Term
 from receiver.storage import events
 from receiver.storage.database import Reader, Row, Transaction
 from receiver.storage.ids import earliest
+from receiver.storage.lateness import lateness
 from receiver.storage.leading import BY_ID, IN_LOG, WINDOW, Condition, Found, newest_first, pattern
 
 FAILED: Final = ("undelivered", "rejected", "failed", "expired")
 FEW = 1_000
 """Messages that are put in order; each is looked up by an event of it."""
-_LATE = 15_000_000
-"""By how much the clock may have been set back since an id was made (microseconds)."""
 
 _COLUMNS: LiteralString = (
     "id, source_id, vendor, direction, vendor_message_id, client_reference, batch_id, channel, from_address, "
@@ -103,7 +102,7 @@ async def look(
 async def _look(
     reader: Reader, wanted: Wanted, before: str | None, limit: int, many: int, window: int
 ) -> Found[Message]:  # fmt: skip
-    low, high = _bounds(wanted, before)
+    low, high = await _bounds(reader, wanted, before)
     found = await newest_first(
         reader, "messages", _COLUMNS, "id", leads=_leads(wanted), filters=[*_filters(wanted), _KEPT],
         low=low, high=high, limit=limit, many=many, window=window,
@@ -270,10 +269,10 @@ def _through_events(condition: Condition) -> Condition:
     )
 
 
-def _bounds(wanted: Wanted, before: str | None) -> tuple[str, str]:
+async def _bounds(reader: Reader, wanted: Wanted, before: str | None) -> tuple[str, str]:
     """Ids between which everything lies; an id is never made before its time, and later only by a clock set back."""
     low = earliest("msg", wanted.since) if wanted.since is not None else ""
-    high = earliest("msg", wanted.until + _LATE) if wanted.until is not None else "~"
+    high = earliest("msg", wanted.until + await lateness(reader)) if wanted.until is not None else "~"
     return low, min(high, before or "~")
 
 

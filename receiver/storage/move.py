@@ -26,7 +26,7 @@ TABLES: Final[Mapping[LiteralString, tuple[LiteralString, ...]]] = {
     "attempts": ("delivery_id", "number"), "long_messages": ("message_id",), "message_parts": ("message_id", "number"),
     "corrections": ("event_id",), "polls": ("source_id", "feed"), "tokens": ("source_id",),
     "lookups": ("source_id", "name"), "reconciled": ("one",), "purges": ("what",), "secrets": ("name",),
-    "idempotency": ("key",),
+    "idempotency": ("key",), "clock": ("one",),
 }  # fmt: skip
 """Every table that is moved, by what it is walked."""
 OWN: Final = frozenset({"catalog", "migrations", "processes", "moves", "followers", "texts"})
@@ -98,6 +98,7 @@ async def _begin(source: Database, target: Database, now: int) -> None:
         await transaction.fetch(_MOVES)
         if not begun:
             await transaction.fetch("DELETE FROM reconciled")  # every database begins with the one row of it
+            await transaction.fetch("DELETE FROM clock")
         for table in () if begun else TABLES:
             if await transaction.fetch(f"SELECT 1 FROM {table} LIMIT 1"):
                 raise CannotStart(f"the target is not empty: it has {table}")

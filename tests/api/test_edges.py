@@ -109,7 +109,7 @@ async def test_a_client_that_leaves_in_mid_body_leaves_nothing_behind(tmp_path: 
     [
         ("HEAD", "/v1/sources", "POST, GET"), ("OPTIONS", "/v1/sources", "POST, GET"), ("PUT", "/v1/sources/x", "GET, PATCH, DELETE"),
         ("TRACE", "/v1/events", "GET"), ("POST", "/v1/events", "GET"), ("GET", "/v1/sources/x/rotate-token", "POST"),
-        ("POST", "/livez", "GET"), ("HEAD", "/readyz", "GET"), ("BREW", "/openapi.json", "GET"),
+        ("POST", "/livez", "GET, HEAD"), ("DELETE", "/readyz", "GET, HEAD"), ("BREW", "/openapi.json", "GET"),
     ],
 )  # fmt: skip
 async def test_another_method_is_refused_with_those_that_are_taken(tmp_path: Path, method, path, allowed):

@@ -242,6 +242,10 @@ async def test_a_batch_is_counted_by_state_and_listed(tmp_path: Path):
         assert ([item["status"] for item in rest["data"]], rest["next"]) == (["delivered"], None)
         own = (await api.client.get(f"/v1/batches/spring%20sale?source={source['id']}")).json()
         assert own["counts"] == {"total": 3, "by_status": {"delivered": 1, "sent": 1, "undelivered": 1}}
+        await api.receive(other, report(10, "ok", batch_id="summer/sale"))
+        await api.receive(other, report(11, "ok", batch_id="one\nof two lines"))
+        for name in ("summer%2Fsale", "summer/sale", "one%0Aof%20two%20lines"):
+            assert (await api.client.get(f"/v1/batches/{name}?limit=1")).json()["counts"]["total"] == 1
         assert problem(await api.client.get("/v1/batches/winter")) == (404, "not_found")
         assert problem(await api.client.get("/v1/batches/spring%20sale?source=src_never")) == (404, "not_found")
 

@@ -216,6 +216,17 @@ async def test_lines_that_are_wrong_are_named_and_spoil_no_other(tmp_path: Path)
         assert problem(large) == (413, "too_large")
 
 
+async def test_a_sender_that_is_too_long_to_be_asked_for_is_left_out(tmp_path: Path):
+    async with running_api(tmp_path) as api:
+        group = "g" * 512
+        lines = (f"sender,{'a' * 65}", f"group,{group}x", f"sender,{'1' * 64}", f"group,{group}")
+        found = await imported(api, "number,scope,sender\n" + "".join(f"{PERSON},{line}\n" for line in lines))
+        assert [error["line"] for error in found["errors"]] == [2, 3]
+        assert (found["lines"], found["changed"]) == (2, 2)
+        assert (await api.client.delete(f"/v1/opt-outs/{quote(PERSON)}?sender={group}")).status_code == 204
+        assert [item["sender"] for item in await page(api)] == ["1" * 64]
+
+
 async def test_an_empty_list_changes_nothing(tmp_path: Path):
     async with running_api(tmp_path) as api:
         for content in ("", "number\n"):

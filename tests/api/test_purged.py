@@ -101,6 +101,22 @@ async def test_an_event_that_never_was_is_no_purged_one(tmp_path: Path):
         assert problem(await api.client.get("/v1/events?after=evt_zzzzzzzzzzzzzzzzzzzzzzzzzz")) == (400, "bad_cursor")
 
 
+async def test_a_cursor_that_the_log_does_not_reach_is_gone_and_passes_over_nothing(tmp_path: Path):
+    """The receiver's database was put back to what it was some events before."""
+    for name in ("before", "restored"):
+        (tmp_path / name).mkdir()
+    async with running_api(tmp_path / "before") as api:
+        await received(api, 3)
+        last = (await page(api))["last"]
+    async with running_api(tmp_path / "restored") as api:
+        source = await received(api, 1)
+        for path in ("", "/export", "/stream"):
+            assert problem(await api.client.get(f"/v1/events{path}?after={last}")) == (410, "cursor_gone")
+        for number in (1, 2):
+            await api.receive(source, message(number))
+        assert await page(api, f"?after={last}") == {"data": [], "next": None, "last": last}
+
+
 async def test_who_looks_for_something_rare_is_never_left_behind(tmp_path: Path):
     clock = Time()
     async with running_api(tmp_path, clock=clock) as api:

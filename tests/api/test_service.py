@@ -23,6 +23,17 @@ async def test_readyz_names_every_cause(tmp_path: Path):
         assert answer.json()["causes"] == ["database: full", "writer: stuck for 30 s"]
 
 
+async def test_a_load_balancer_may_ask_by_head(tmp_path: Path):
+    async with running_api(tmp_path) as api:
+        assert (await api.ask("HEAD", "/livez")).status_code == 200
+        assert (await api.ask("HEAD", "/readyz")).status_code == 200
+        api.causes.append("database: full")
+        assert (await api.ask("HEAD", "/livez")).status_code == 200
+        assert (await api.ask("HEAD", "/readyz")).status_code == 503
+        assert problem(await api.ask("POST", "/livez")) == (405, "method_not_allowed")
+        assert (await api.ask("HEAD", "/v1/vendors")).status_code == 405
+
+
 async def test_the_manifest_has_every_vendor_with_what_a_source_of_it_takes(tmp_path: Path):
     async with running_api(tmp_path) as api:
         found = {item["name"]: item for item in (await api.client.get("/v1/vendors")).json()["data"]}

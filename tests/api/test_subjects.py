@@ -326,7 +326,7 @@ async def test_every_table_is_gone_through_or_holds_nothing_of_a_person(tmp_path
         "keys": "what the operator called them", "subscriptions": "what the operator wrote",
         "consumers": "what the operator wrote", "followers": "positions",
         "corrections": "ids", "long_messages": "ids, and a hash that goes with its parts", "reconciled": "an id",
-        "tokens": "of vendors", "processes": "numbers and times",
+        "tokens": "of vendors", "processes": "numbers and times", "clock": "a span of time",
     }  # fmt: skip
     async with running_api(tmp_path) as api:
         tables = {row[0] for row in await fetch(api, "SELECT name FROM sqlite_master WHERE type = 'table'")}

@@ -45,6 +45,21 @@ def test_messages_are_listed_searched_and_shown(source: dict[str, str]):
     assert "msg_none" in refused("messages", "show", "msg_none")
 
 
+def test_a_batch_is_counted_and_listed():
+    options = ["--option", "fields.batch_id=batch", "--option", "fields.status=status", "--option", "fields.to=to"]
+    options += ["--option", "fields.vendor_message_id=id", "--option", "statuses.ok=delivered"]
+    made = answered("source", "add", "generic", *options, "--option", "international=true")
+    for number, status in enumerate(("ok", "ok", "else")):
+        inside(f"{made['url']}?id=m{number}&to=4477009001{number}&status={status}&batch=spring/sale")
+    counts, _, listed = done("batches", "spring/sale", "--limit", "2").partition("\n\n")
+    assert [line.split() for line in counts.splitlines()] == [["messages", "3"], ["delivered", "2"], ["unknown", "1"]]
+    assert [row[4] for row in lines_of(listed.partition("\n\n")[0])] == ["unknown", "delivered"]
+    assert "More with --after" in listed
+    found = answered("batches", "spring/sale", "--source", made["id"])
+    assert (found["id"], found["counts"]["total"], len(found["data"])) == ("spring/sale", 3, 3)
+    assert "spring%2Fsale" in refused("batches", "spring/sale", "--source", "src_none")
+
+
 def test_messages_are_read_and_deleted(source: dict[str, str]):
     ids = [item["id"] for item in answered("messages", "list", "--unread")["data"]]
     assert done("messages", "read", ids[0]) == "1 marked as read.\n"

@@ -101,6 +101,23 @@ def test_a_zip_that_is_damaged_is_refused_in_one_line():
     assert "the zip cannot be read" in refused("optouts", "import", "list.zip")
 
 
+def test_a_zip_whose_content_is_damaged_is_refused_in_one_line():
+    whole = io.BytesIO()
+    with zipfile.ZipFile(whole, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("list.csv", "".join(f"+4477009{number:05}\n" for number in range(1000)))
+    content = bytearray(whole.getvalue())
+    content[60:100] = b"\xff" * 40
+    Path("list.zip").write_bytes(content)
+    assert "the zip cannot be read" in refused("optouts", "import", "list.zip")
+
+
+def test_lists_that_are_too_large_together_are_refused():
+    with zipfile.ZipFile("lists.zip", "w", zipfile.ZIP_DEFLATED) as archive:
+        for number in range(3):
+            archive.writestr(f"{number}.csv", b"\n" * (30 * 1024 * 1024))
+    assert "cut it into pieces" in refused("optouts", "import", "lists.zip")
+
+
 def test_a_list_that_is_too_large_is_refused():
     with Path("list.csv").open("wb") as file:
         file.truncate(64 * 1024 * 1024 + 1)

@@ -39,7 +39,7 @@ def test_the_commands_are_those_of_this_release():
         "replay", "reparse", "import", "jobs", "jobs list", "jobs show", "jobs cancel",
         "events", "events list", "events show", "events tail", "events export", "listen", "campaign",
         "consumer", "consumer add", "consumer list", "consumer show", "consumer read", "consumer ack", "consumer seek",
-        "consumer remove", "messages", "messages list", "messages show", "messages read", "messages delete",
+        "consumer remove", "messages", "messages list", "messages show", "messages read", "messages delete", "batches",
         "deliveries", "deliveries list", "deliveries retry", "deliveries show",
         "optouts", "optouts list", "optouts show", "optouts add", "optouts remove", "optouts import", "optouts export",
         "keys", "keys create", "keys list", "keys revoke", "erase", "backup", "restore",

@@ -3,10 +3,15 @@
 import asyncio
 from contextlib import suppress
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 
+from receiver.storage import events
+from receiver.storage.events import Wanted
 from tests.delivery.conversing import Hearing, killed, writes
 from tests.delivery.dispatching import PACE, Clock, Gate, WayOut, answers, in_turn, until, way_out
 from tests.delivery.settling import HurriedLoop, passed, settled
@@ -202,3 +207,52 @@ def test_the_loop_notices_by_itself(tmp_path: Path):
 
     with asyncio.Runner(loop_factory=HurriedLoop) as runner:
         runner.run(goes_on())
+
+
+async def times_of(it: WayOut, **asked: Any) -> list[str]:
+    """The events of a time, the same from either end."""
+    async with it.database.reading() as reader:
+        oldest = await events.page(reader, Wanted(**asked), after=None, limit=50)
+        newest = await events.page(reader, Wanted(**asked), after=None, limit=50, newest_first=True)
+    assert list(oldest) == list(newest)[::-1]
+    return [orjson.loads(row.body)["id"] for row in oldest]
+
+
+MINUTE = 60 * 1_000_000
+
+
+async def each_minute(it: WayOut, minutes: int) -> list[str]:
+    found = []
+    for _ in range(minutes):
+        found += await it.record()
+        await passed(it, 60.0)
+    return found
+
+
+async def have_the_same_hours_twice(it: WayOut, began: int, first: list[str], again: list[str]) -> None:
+    """Ten minutes, of which the last five were to come again."""
+    assert (len(first), len(again), first + again) == (10, 10, sorted(first + again))
+    assert await times_of(it, since=began + 6 * MINUTE) == first[6:] + again[1:]
+    assert await times_of(it, until=began + 6 * MINUTE) == first[:6] + again[:1]
+    assert await times_of(it, since=began + 5 * MINUTE, until=began + 8 * MINUTE) == first[5:8] + again[:3]
+
+
+async def test_set_back_every_event_of_a_time_is_found(tmp_path: Path):
+    async with way_out(tmp_path, pace=SLOW) as it:
+        began, first = it.clock(), await each_minute(it, 10)
+        it.clock.set_by(-300.0)
+        it.look_again()
+        await settled(it)
+        await have_the_same_hours_twice(it, began, first, await each_minute(it, 10))
+
+
+async def test_set_back_between_two_starts_every_event_of_a_time_is_found(tmp_path: Path):
+    clock = Clock()
+    async with way_out(tmp_path, pace=SLOW, clock=clock) as it:
+        began, first = it.clock(), await each_minute(it, 10)
+    clock.set_by(-300.0)
+    async with way_out(tmp_path, pace=SLOW, clock=clock) as it:
+        await settled(it)
+        it.ids.seed(first[-1])
+        it.serial = count(len(first) + 1)
+        await have_the_same_hours_twice(it, began, first, await each_minute(it, 10))

@@ -136,6 +136,56 @@ async def test_nothing_is_closed_where_the_source_does_not_want_it_any_more(tmp_
         assert await it.fetch("SELECT 1 FROM lookups") == []
 
 
+async def test_of_two_sources_whose_messages_are_called_alike_each_keeps_to_its_own_wish(tmp_path: Path) -> None:
+    async with turning(tmp_path) as it:
+        wishes = {"after": HOUR, "close_after": 2 * HOUR}
+        door = await opened(it, reconcile=wishes)
+        await told(it, door, vendor_message_id="m-1", to="447700900123", status="out")
+        other = await opened(it, source_id="src_2", reconcile=wishes)
+        await told(it, other, vendor_message_id="m-1", to="447700900123", status="out")
+        await passed(it, it.reconciler, HOUR + 1)
+        assert len(await it.fetch("SELECT 1 FROM lookups")) == 2
+        await opened(it, source_id="src_2")
+        await passed(it, it.reconciler, 2 * HOUR)
+        assert await states(it) == [("unknown", 1), ("sent", 0)]
+        assert await it.fetch("SELECT 1 FROM lookups") == []
+
+
+async def deleted(it: Turning, client_reference: str) -> None:
+    async with it.made.database.writing() as transaction:
+        await transaction.fetch("UPDATE messages SET deleted_at = 1 WHERE client_reference = ?", client_reference)
+
+
+async def test_a_deleted_message_is_not_looked_for(tmp_path: Path) -> None:
+    async with turning(tmp_path) as it:
+        door = await opened(it, reconcile={"after": HOUR, "close_after": HOUR})
+        for name in ("order-1", "order-2"):
+            await told(it, door, client_reference=name, to="447700900123", status="out")
+        await deleted(it, "order-1")
+        await passed(it, it.reconciler, HOUR + 1)
+        assert await states(it) == [("sent", 0), ("unknown", 1)]
+
+
+async def test_a_message_that_was_deleted_meanwhile_is_neither_asked_for_nor_closed(tmp_path: Path) -> None:
+    async with turning(tmp_path) as it:
+        door = await opened(
+            it, "sendsms", poll={"feeds": []}, fields={"vendor_message_id": "id"},
+            reconcile={"after": HOUR, "close_after": 24 * HOUR},
+        )  # fmt: skip
+        await told(it, door, id="a", ref="order-1", status="8")
+        await told(it, door, ref="order-2", status="8")
+        turns = it.turns(door)
+        await passed(it, it.reconciler, HOUR + 1)
+        assert len(await it.fetch("SELECT 1 FROM lookups")) == 2
+        await deleted(it, "order-1")
+        await deleted(it, "order-2")
+        await it.take(turns, 2)
+        assert it.vendor.asked == []
+        await passed(it, it.reconciler, 24 * HOUR)
+        assert await states(it) == [("sent", 0), ("sent", 0)]
+        assert await it.fetch("SELECT 1 FROM lookups") == []
+
+
 async def test_a_name_that_means_another_message_by_now_closes_none(tmp_path: Path) -> None:
     async with turning(tmp_path) as it:
         door = await opened(it, reference_days=1, reconcile={"after": HOUR, "close_after": 2 * HOUR})

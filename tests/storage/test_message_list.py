@@ -9,7 +9,7 @@ import pytest
 
 from receiver.sms.state import State
 from receiver.sms.words import query
-from receiver.storage import events, message_list, messages
+from receiver.storage import events, lateness, message_list, messages
 from receiver.storage.database import Engine
 from receiver.storage.ids import Ids
 from receiver.storage.leading import MANY
@@ -319,3 +319,17 @@ async def test_nothing_is_asked_of_the_database_for_no_messages(tmp_path: Path):
     async with opened(tmp_path) as database:
         assert await read(database, message_list.some, []) == []
         assert await read(database, message_list.texts, []) == {}
+
+
+async def test_a_message_whose_id_is_of_before_the_clock_was_set_back_is_found_by_its_time(tmp_path: Path):
+    """Ids go on increasing: the last one was made at the seventh hour, as its id says, when the clock said the first."""
+    async with opened(tmp_path) as database:
+        await filled(database)
+        await change(database, "UPDATE messages SET created_at = ? WHERE id = ?", at(1), IDS[7])
+        wanted = Wanted(until=at(2))
+        seen = await read(database, message_list.look, wanted, before=None, limit=50)
+        assert [row.id for row in seen.rows] == [IDS[1], IDS[0]]
+        async with database.writing() as transaction:
+            await lateness.note(transaction, at(1), by=6 * HOUR)
+        seen = await read(database, message_list.look, wanted, before=None, limit=50)
+        assert [row.id for row in seen.rows] == [IDS[7], IDS[1], IDS[0]]

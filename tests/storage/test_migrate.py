@@ -21,6 +21,7 @@ HASHES: dict[Engine, dict[str, str]] = {
         "0006_forgetting": "ffdbcfb1875c6fe726a26e03221f3a19cc1d56a881e99aec45f7522ea9efc7d0",
         "0007_leases": "5dfba756fc7c6620d95daccff83509372599dece41931fcfef64b6534f1f8712",
         "0008_revised": "d43a7d9c4c0732c26cd44cfbc2602e6d9027f80edd67942bed25ad82167d67f9",
+        "0009_clock": "42532a2f095dc496ac8095721a80da6ec683def78d656b27e1a5097653485533",
     },
     "postgres": {
         "0001_begin": "cabf423edf05657c4dcf7894bef93ff8a9d50b471e50fc4808abdfc7ed7ef027",
@@ -31,6 +32,7 @@ HASHES: dict[Engine, dict[str, str]] = {
         "0006_forgetting": "d3edb69eaa07f7eed84e09c0435e5c8404dcaa02063fcf10bd4e31b469f39fe4",
         "0007_leases": "f44fb7e0e2d8783d6f46f9b187473b2f370a41a6b5d539b724437d297ec1ad69",
         "0008_revised": "80907b40cee4e6e0588ec125a6525bee5e6dd3a8c7e5da3ee9e3d7a02f70a590",
+        "0009_clock": "0f6156960eb12f2dbc990831be33f12d706a9a5a75a99e9837c0570fb7c9009c",
     },
 }
 

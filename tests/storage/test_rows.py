@@ -179,6 +179,29 @@ async def test_a_page_of_the_log_holds_what_is_asked_for_in_its_order(
             assert [item.body for item in page] == [f"body of evt_{number}" for number in expected]
 
 
+@pytest.mark.parametrize("newest_first", [False, True])
+async def test_no_event_of_a_time_is_left_out_because_one_accepted_earlier_was_committed_later(
+    tmp_path: Path, newest_first: bool
+):
+    """The one is accepted two seconds after the other, and stands before it in the log."""
+    one, other = MOMENT + 2_000_000, MOMENT
+    async with opened(tmp_path) as database:
+        rows = [
+            (f"evt_{at}", "receipt.quarantined", at, "generic", "src_1", "rcp_1", *[None] * 6, str(at))
+            for at in (one, other)
+        ]
+        await write(database, events.insert, rows)
+
+        async def found(**given: Any) -> list[str]:
+            page = await read(database, events.page, Wanted(**given), after=None, limit=10, newest_first=newest_first)
+            return [item.body for item in page]
+
+        assert await found(since=MOMENT + 1_000_000) == [str(one)]
+        assert await found(until=MOMENT + 1_000_000) == [str(other)]
+        both = [str(one), str(other)]
+        assert await found(since=MOMENT, until=MOMENT + 5_000_000) == (both[::-1] if newest_first else both)
+
+
 @pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 async def test_the_filter_with_the_fewest_events_leads(tmp_path: Path):
     """Read along, or by the other index, each of these would go through all 3,000."""
