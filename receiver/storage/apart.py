@@ -66,6 +66,13 @@ class Apart:
         """See `writer.run`. Raises sqlite3.Error, and Broken once the process is no more."""
         return Done(*await self._ask(("run", statements, answers, asked)))
 
+    def ahead(self, statements: Sequence[Statement]) -> bool:
+        """They are run while the caller goes on; what fails is raised by the next `run`. Raises Broken."""
+        if self._gone.is_set():
+            raise Broken("the process that writes has ended")
+        self.transport.write(frame(("ahead", statements)))
+        return True
+
     async def rollback(self) -> None:
         await self._ask(("rollback",))
 
@@ -122,6 +129,7 @@ class _Ear(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._line.transport = cast("asyncio.Transport", transport)
+        self._line.transport.set_write_buffer_limits(0)  # at once, not when the loop's turn is over
 
     def data_received(self, data: bytes) -> None:
         self._line.heard(data)

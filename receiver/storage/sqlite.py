@@ -32,6 +32,8 @@ ERRORS = (sqlite3.Error, UnicodeDecodeError)
 _NO_TEXT = "Could not decode to UTF-8"
 _ROWS_A_STATEMENT = 64
 _STATEMENTS_KEPT = 1024
+_PAGES_OF_LOG = 16_000
+"""Of 4 KiB, after which a commit makes a checkpoint: the more, the fewer are moved twice, and the longer it takes."""
 _SCRUB_WAIT_MS = 50
 """For readers, while every write waits."""
 
@@ -41,6 +43,12 @@ class Line(Protocol):
 
     async def run(self, statements: Sequence[Statement], answers: int, asked: Sequence[int] = ()) -> Done:
         """See `writer.run`. Raises sqlite3.Error."""
+        ...
+
+    def ahead(self, statements: Sequence[Statement]) -> bool:
+        """Begins with them while the caller goes on; what fails, the next `run` raises. False where nothing can be
+        done meanwhile: then they are to go with the next `run`.
+        """
         ...
 
     async def rollback(self) -> None:
@@ -59,6 +67,9 @@ class InThread:
     async def run(self, statements: Sequence[Statement], answers: int, asked: Sequence[int] = ()) -> Done:
         # aiosqlite has no public call for several statements in one go
         return await self.connection._execute(writer.run, self.connection._conn, statements, answers, asked)  # type: ignore[no-any-return, no-untyped-call]  # noqa: SLF001
+
+    def ahead(self, statements: Sequence[Statement]) -> bool:  # noqa: ARG002 — as of every line
+        return False
 
     async def rollback(self) -> None:
         with suppress(ValueError):  # it was closed meanwhile
@@ -180,7 +191,7 @@ class _Connection:
     each way there and back costs as much as several statements.
     """
 
-    __slots__ = ("_asked", "_connection", "_due")
+    __slots__ = ("_asked", "_begun", "_connection", "_due")
     texts = text_index.SQLITE
 
     engine: Engine = "sqlite"
@@ -189,6 +200,7 @@ class _Connection:
         self._connection = connection
         self._due: list[Statement] = [(begin, ())]
         self._asked: dict[int, Soon] = {}
+        self._begun = False
 
     async def fetch(self, sql: LiteralString, *values: Any) -> Sequence[Row]:
         return (await self._run([(sql, values)])).rows
@@ -210,6 +222,8 @@ class _Connection:
 
     def later(self, before: LiteralString, rows: Sequence[Values], after: LiteralString = "") -> None:
         self._due += _chunks(before, rows, after, ())
+        if self._begun and not self._asked and self._connection.ahead(self._due):
+            self._due = []
 
     async def lock(self, names: Iterable[str]) -> None:
         """There is one writer."""
@@ -227,6 +241,7 @@ class _Connection:
             done = await self._connection.run(due, len(statements), tuple(asked))
         except ERRORS as error:
             raise _translated(error) from error
+        self._begun = True
         for soon, rows in zip(asked.values(), done.before, strict=True):
             soon.rows = rows
         return done
@@ -294,7 +309,7 @@ async def _prepare(writing: Line) -> None:
         "synchronous = FULL",
         "foreign_keys = ON",
         "cache_size = -65536",
-        "wal_autocheckpoint = 4000",
+        f"wal_autocheckpoint = {_PAGES_OF_LOG}",
         "journal_size_limit = 67108864",
         "temp_store = MEMORY",
         "secure_delete = ON",  # what was erased is not to be found in the file

@@ -61,21 +61,35 @@ def main(descriptor: int, path: str, busy_seconds: float, kept: int) -> None:
         _hear(line)
         _say(line, _refused(error))
         return
+    failed: tuple[Any, ...] | None = None  # by what was asked ahead; until it is rolled back nothing else is tried
     while (asked := _hear(line)) is not None:
         if asked[0] == "close":
             connection.close()
             return
-        try:
-            if asked[0] == "rollback":
-                connection.rollback()
-                said: tuple[Any, ...] = ("done",)
-            else:
-                said = ("done", *run(connection, *asked[1:]))
-        except Exception as error:  # noqa: BLE001 — whatever it is, it is for the owner to judge
-            said = _refused(error)
+        if asked[0] == "rollback":
+            failed = None
+        said = failed or _done(connection, *asked)
+        if asked[0] == "ahead":
+            failed = said if said[0] == "failed" else None
+            continue
         if not _say(line, said):
             break
     os._exit(1)  # the owner is no more; a connection that is closed would put the log into the database
+
+
+def _done(connection: sqlite3.Connection, what: str, *asked: Any) -> tuple[Any, ...]:
+    try:
+        match what:
+            case "rollback":
+                connection.rollback()
+                return ("done",)
+            case "ahead":
+                run(connection, asked[0], 0, ())
+                return ("done",)
+            case _:
+                return ("done", *run(connection, *asked))
+    except Exception as error:  # noqa: BLE001 — whatever it is, it is for the owner to judge
+        return _refused(error)
 
 
 def _refused(error: Exception) -> tuple[Any, ...]:

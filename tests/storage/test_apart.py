@@ -73,6 +73,72 @@ async def test_whoever_no_longer_waits_takes_nobody_elses_answer(tmp_path: Path)
         assert await fetch(database, "SELECT count(*) FROM rows") == [(0,)]
 
 
+async def test_rows_that_nobody_waits_for_are_written_while_their_owner_goes_on(tmp_path: Path):
+    async with opened_apart(tmp_path, schema=False) as database:
+        await change(database, ROWS)
+        async with database.writing() as transaction:
+            await transaction.fetch("SELECT 1")
+            transaction.later("INSERT INTO rows", [(1, "a"), (2, "b")])
+            transaction.later("INSERT INTO rows", [(3, "c")])
+            assert transaction._due == []  # on their way
+            assert await transaction.fetch("SELECT count(*) FROM rows") == [(3,)]
+            transaction.later("INSERT INTO rows", [(4, "d")])
+        assert await fetch(database, "SELECT id FROM rows ORDER BY id") == [(1,), (2,), (3,), (4,)]
+
+
+@pytest.mark.parametrize("then", ["a statement", "the commit"])
+async def test_what_failed_ahead_is_raised_by_the_next_call_and_nothing_of_its_transaction_stays(
+    tmp_path: Path, then: str
+):
+    async with opened_apart(tmp_path, schema=False) as database:
+        await change(database, ROWS)
+
+        async def spoiled() -> None:
+            async with database.writing() as transaction:
+                await transaction.fetch("INSERT INTO rows VALUES (1, 'a')")
+                transaction.later("INSERT INTO rows", [(1, "the same id")])
+                transaction.later("INSERT INTO rows", [(2, "b")])
+                if then == "a statement":
+                    await transaction.fetch("INSERT INTO rows VALUES (3, 'c')")
+
+        with pytest.raises(sqlite3.IntegrityError, match="UNIQUE"):
+            await spoiled()
+        assert await fetch(database, "SELECT count(*) FROM rows") == [(0,)]
+        await change(database, "INSERT INTO rows VALUES (4, 'd')")
+        assert await fetch(database, "SELECT id FROM rows") == [(4,)]
+
+
+async def test_an_owner_that_gives_up_after_sending_rows_ahead_leaves_none(tmp_path: Path):
+    async with opened_apart(tmp_path, schema=False) as database:
+        await change(database, ROWS)
+
+        async def given_up() -> None:
+            async with database.writing() as transaction:
+                await transaction.fetch("SELECT 1")
+                transaction.later("INSERT INTO rows", [(1, "a")])
+                raise LookupError
+
+        with pytest.raises(LookupError):
+            await given_up()
+        await change(database, "INSERT INTO rows VALUES (2, 'b')")
+        assert await fetch(database, "SELECT id FROM rows") == [(2,)]
+
+
+async def test_rows_for_a_writer_that_is_gone_break_the_database(tmp_path: Path):
+    async with opened_apart(tmp_path, schema=False) as database:
+        await change(database, ROWS)
+
+        async def forsaken() -> None:
+            async with database.writing() as transaction:
+                await transaction.fetch("SELECT 1")
+                database.abandon()
+                await apart(database)._gone.wait()
+                transaction.later("INSERT INTO rows", [(1, "a")])
+
+        with pytest.raises(Broken, match="has ended"):
+            await forsaken()
+
+
 async def test_a_writer_that_dies_breaks_the_database_for_all_who_wait_and_come(tmp_path: Path):
     async with opened_apart(tmp_path, schema=False) as database:
         await change(database, ROWS)
