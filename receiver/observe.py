@@ -277,7 +277,8 @@ Labels = tuple[tuple[str, str], ...]
 
 
 class Counters:
-    """How often what happened, by name and labels: `increment("receipts", vendor="twilio", outcome="stored")`.
+    """How often what happened, by name and labels: `increment("receipts", outcome="stored", vendor="twilio")`, quickest
+    with the labels in the order of the alphabet.
 
     Made for one event loop; a count from another thread may be lost, the table cannot break.
     """
@@ -286,12 +287,15 @@ class Counters:
         self._series: dict[str, dict[Labels, int]] = {}
 
     def increment(self, name: str, amount: int = 1, /, **labels: str) -> None:
-        series = self._series.setdefault(name, {})
         key: Labels = tuple(labels.items())
-        if key not in series:  # the first time, or in another order
-            key = _bounded(key)
-            if key not in series and len(series) >= SERIES:
-                key = (("overflow", "true"),)
+        try:
+            self._series[name][key] += amount
+        except KeyError:  # the first time, or in another order
+            self._add(self._series.setdefault(name, {}), _bounded(key), amount)
+
+    def _add(self, series: dict[Labels, int], key: Labels, amount: int) -> None:
+        if key not in series and len(series) >= SERIES:
+            key = (("overflow", "true"),)
         series[key] = series.get(key, 0) + amount
 
     def snapshot(self) -> dict[str, int]:

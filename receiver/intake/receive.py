@@ -259,7 +259,7 @@ class Intake:
         self.told(door, recording)
 
     def told(self, door: Door, recording: Recording) -> None:
-        self.count("receipts", vendor=door.vendor.name, outcome=recording.receipt.outcome)
+        self.count("receipts", outcome=recording.receipt.outcome, vendor=door.vendor.name)
         log("receipt", level="debug", receipt_id=recording.receipt.id, outcome=recording.receipt.outcome)
 
     def without_events(self, recording: Recording, bug: Exception) -> None:

@@ -79,6 +79,8 @@ def _read(raw: str, international: bool, default_region: str | None) -> _Reading
     text = raw.strip()
     if not text:
         return None
+    if text[0] == "+" and (found := _quick(text[1:])) is not None:
+        return found
     return (
         _as_international(raw, text, international=international)
         or _as_national(text, default_region)
@@ -169,8 +171,10 @@ def _quick(digits: str) -> _Reading | None:
     """The same as a parse of `+digits` where the numbering plan makes that plain; None where it does not."""
     if not _INTERNATIONAL.fullmatch(digits):
         return None
-    size = next((size for size in (1, 2, 3) if digits[:size] in _CALLING_CODES), 0)
-    if not size:
+    for size in (1, 2, 3):
+        if digits[:size] in _CALLING_CODES:
+            break
+    else:
         return None
     code, national = digits[:size], digits[size:]
     plan = _plan(code)

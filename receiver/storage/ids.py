@@ -61,7 +61,8 @@ def earliest(kind: str, micros: int) -> str:
 
 
 def _text(number: int, width: int) -> str:
-    return "".join(_ALPHABET[(number >> shift) & 31] for shift in range(5 * (width - 1), -1, -5))
+    """Two characters at a time; `width` is even."""
+    return "".join([_PAIRS[(number >> shift) & 1023] for shift in range(5 * (width - 2), -1, -10)])
 
 
 def _number(text: str) -> int:

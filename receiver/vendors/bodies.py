@@ -4,7 +4,9 @@ Every error is a `BadPayload` that says what is wrong and never repeats what cam
 """
 
 import re
+from binascii import a2b_qp
 from codecs import lookup
+from functools import lru_cache
 from math import isinf
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -13,7 +15,7 @@ from pydantic_core import from_json
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 
-from receiver.vendors.contract import BadPayload, VendorRequest
+from receiver.vendors.contract import BadPayload, Form, Pairs, VendorRequest
 
 MAX_FIELDS = 1_000
 CHARSET_GUESSED = "charset_guessed"
@@ -25,8 +27,8 @@ _SURROGATE_PAIR = re.compile(
     rb"(\\\\|\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2})|\\u[dD][89a-fA-F][0-9a-fA-F]{2}"
 )
 _ESCAPED_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
-_MARKS = bytes.maketrans(b"+&=", b" \x00\x01")
-_ENCODED_MARK = re.compile(rb"%0[01]")
+_MARKS = bytes.maketrans(b"+&=%", b" \x00\x01=")
+_NOT_PLAIN = re.compile(rb"%(?:0[01]|(?![0-9A-Fa-f]{2}))")
 _CHARSET = re.compile(r"charset\s*=\s*[\"']?([\w.:-]+)", re.ASCII | re.IGNORECASE)
 # Those that a form may declare. Python knows more codecs than charsets: idna, unicode_escape, undefined.
 _DECLARABLE = re.compile(
@@ -35,27 +37,16 @@ _DECLARABLE = re.compile(
     re.ASCII,
 )
 
-Pairs = list[tuple[str, str]]
-
-
-class FormDocument:
-    """The pairs of a urlencoded or multipart body."""
-
-    __slots__ = ("pairs",)
-
-    def __init__(self, pairs: Pairs) -> None:
-        self.pairs = pairs
-
 
 def parse_body(request: VendorRequest) -> tuple[object, tuple[str, ...]]:
-    """The body's document (what JSON holds, or a FormDocument) and the flags its bytes earned.
+    """The body's document (what JSON holds, or a Form) and the flags its bytes earned.
 
     What the bytes look like beats what Content-Type says: vendors mislabel.
     """
     content_type = request.header("content-type") or ""
     if content_type[:19].lower() == "multipart/form-data":
         pairs, flags = parse_multipart(request.body, content_type)
-        return FormDocument(pairs), flags
+        return Form(pairs), flags
     body = request.body.removeprefix(BOM)
     start = body[:64].lstrip()[:1] or body.lstrip()[:1]
     if start in (b"{", b"["):
@@ -65,14 +56,17 @@ def parse_body(request: VendorRequest) -> tuple[object, tuple[str, ...]]:
     if "json" in content_type.lower() and b"=" not in body:
         return parse_json(body)
     charset = declared_charset(content_type)
-    pairs, flags = utf8_form(request) if charset is None else parse_form(body, charset)
-    return FormDocument(pairs), flags
+    if charset is None:
+        return utf8_form(request)
+    pairs, flags = parse_form(body, charset)
+    return Form(pairs), flags
 
 
-def utf8_form(request: VendorRequest) -> tuple[Pairs, tuple[str, ...]]:
+def utf8_form(request: VendorRequest) -> tuple[Form, tuple[str, ...]]:
     """`parse_form` of the body, done once a request: what a signature covers is read again by the adapter."""
     if request.form is None:
-        request.form = parse_form(request.body.removeprefix(BOM))
+        pairs, flags = parse_form(request.body.removeprefix(BOM))
+        request.form = Form(pairs), flags
     return request.form
 
 
@@ -136,18 +130,19 @@ def parse_form(data: bytes, charset: str | None = None) -> tuple[Pairs, tuple[st
 
 
 def _utf8_form(data: bytes) -> Pairs | None:
-    """The pairs of a form that is all UTF-8, decoded in one go: a quarter of the time of doing it pair by pair.
+    """The pairs of a form that is all UTF-8, decoded in one go: a fifth of the time of doing it pair by pair.
 
-    `&` and `=` become control characters first, so that percent-encoded ones stay apart from them; None where the
-    form has such characters itself or is not UTF-8.
+    `&` and `=` become control characters first, so that percent-encoded ones stay apart from them, and `%` becomes the
+    sign before the same two digits in quoted-printable (RFC 2045 section 6.7), which the library reads the fastest.
+    None where the form has such characters itself, stray percent signs, or is not UTF-8.
     """
-    if b"\x00" in data or b"\x01" in data or (b"%0" in data and _ENCODED_MARK.search(data)):
+    if b"\x00" in data or b"\x01" in data or _NOT_PLAIN.search(data):
         return None
     try:
-        text = unquote_to_bytes(data.translate(_MARKS)).decode()
+        text = a2b_qp(data.translate(_MARKS)).decode()
     except UnicodeDecodeError:
         return None
-    pairs = [(name, value) for name, _, value in [piece.partition("\x01") for piece in text.split("\x00") if piece]]
+    pairs = [(name, value) for piece in text.split("\x00") if piece for name, _, value in [piece.partition("\x01")]]
     if text.count("\x01") > len(pairs):
         return [(name, value.replace("\x01", "=")) for name, value in pairs]
     return pairs
@@ -232,6 +227,7 @@ class _MultipartFields:
         self.ended = True
 
 
+@lru_cache(maxsize=128)
 def declared_charset(content_type: str) -> str | None:
     """The charset parameter, in lower case, when it is a known one other than UTF-8; else None."""
     match = _CHARSET.search(content_type)

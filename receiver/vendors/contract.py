@@ -13,6 +13,7 @@ from receiver.sms.drafts import Item
 
 Provenance = Literal["documented", "captured", "assumed"]
 Headers = Sequence[tuple[str, str]]
+Pairs = list[tuple[str, str]]
 
 
 class BadSignature(Exception):
@@ -21,6 +22,18 @@ class BadSignature(Exception):
 
 class BadPayload(Exception):
     """The body is not what the vendor documents; the message names the field, never its value."""
+
+
+class Form:
+    """The pairs of a urlencoded or multipart body in their order, and their values by name: of repeats the first."""
+
+    __slots__ = ("pairs", "values")
+
+    def __init__(self, pairs: Pairs) -> None:
+        self.pairs = pairs
+        self.values = dict(pairs)
+        if len(self.values) < len(pairs):
+            self.values.update(reversed(pairs))
 
 
 @dataclass(slots=True, kw_only=True)
@@ -38,9 +51,7 @@ class VendorRequest:
     body: bytes
     peer: str
     received_at: int
-    form: tuple[list[tuple[str, str]], tuple[str, ...]] | None = field(
-        default=None, init=False, repr=False, compare=False
-    )
+    form: tuple[Form, tuple[str, ...]] | None = field(default=None, init=False, repr=False, compare=False)
 
     def header(self, name: str) -> str | None:
         """The first header of that lower-case name, as Latin-1 text (RFC 9110 section 5.5)."""

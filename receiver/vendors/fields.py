@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
-from receiver.vendors.bodies import FormDocument, Pairs, parse_body, parse_form
-from receiver.vendors.contract import BadPayload, VendorRequest
+from receiver.vendors.bodies import parse_body, parse_form
+from receiver.vendors.contract import BadPayload, Form, Pairs, VendorRequest
 
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _INDEX = re.compile(r"[0-9]{1,6}")
@@ -29,7 +29,8 @@ class Fields(Mapping[str, Any]):
 
     @classmethod
     def from_query(cls, request: VendorRequest) -> Self:
-        return cls._from_pairs(*parse_form(request.query))
+        pairs, flags = parse_form(request.query)
+        return cls.of(Form(pairs), flags)
 
     @classmethod
     def from_body(cls, request: VendorRequest) -> Self:
@@ -49,18 +50,11 @@ class Fields(Mapping[str, Any]):
     @classmethod
     def of(cls, document: object, flags: tuple[str, ...] = ()) -> Self:
         """What `parse_body` found, or one item of it: an object or a form."""
-        if isinstance(document, FormDocument):
-            return cls._from_pairs(document.pairs, flags)
+        if isinstance(document, Form):
+            return cls(document.values, flags=flags, pairs=document.pairs)
         if not isinstance(document, dict):
             raise BadPayload(f"body: an object is due, {_kind(document)} came")
         return cls(document, flags=flags)
-
-    @classmethod
-    def _from_pairs(cls, pairs: Pairs, flags: tuple[str, ...]) -> Self:
-        values = dict(pairs)
-        if len(values) < len(pairs):  # of repeats the first stands
-            values.update(reversed(pairs))
-        return cls(values, flags=flags, pairs=pairs)
 
     def __getitem__(self, name: str) -> Any:
         return self._values[name]

@@ -215,4 +215,4 @@ async def test_what_is_counted_names_vendor_and_outcome(tmp_path: Path):
         way.open()
         for _ in range(2):
             await post(way)
-        assert way.counts == {"receipts generic stored": 1, "receipts generic duplicate": 1}
+        assert way.counts == {"receipts stored generic": 1, "receipts duplicate generic": 1}

@@ -177,6 +177,16 @@ def test_a_form_is_read_as_the_url_standard_says(data, pairs):
     assert parse_form(data) == (pairs, ())
 
 
+@given(st.lists(st.sampled_from([*b"a+&=%0125fF\r\n\x00\x01_", *"é☕".encode()]), max_size=40).map(bytes))
+def test_a_form_read_in_one_go_is_what_it_is_pair_by_pair(data):
+    pairs, flags = parse_form(data)
+    try:
+        assert pairs == [(name.decode(), value.decode()) for name, value in split_form(data)]
+        assert flags == ()
+    except UnicodeDecodeError:
+        assert flags == ("charset_guessed",)
+
+
 @pytest.mark.parametrize(
     ("data", "charset", "text", "flags"),
     [
