@@ -19,8 +19,8 @@ DEV := .venv/.installed-dev
 # What must be covered to the last branch: everything that is pure.
 PURE := receiver/sms/*,receiver/vendors/*,receiver/formats/*,receiver/delivery/retry.py,receiver/delivery/signing.py,receiver/delivery/outcome.py,receiver/delivery/headers.py,receiver/delivery/health.py,receiver/delivery/pacing.py
 
-# Tests side by side: as many as there are processors, or `make test WORKERS=0` for one after the other.
-WORKERS ?= logical
+# Tests side by side: one more than there are processors, for many wait; `make test WORKERS=0`: one after the other.
+WORKERS ?= $(shell expr $$(getconf _NPROCESSORS_ONLN) + 1)
 
 help:
 	@echo 'make demo      see it work: every vendor once, on a throw-away database (ONCE=1: then stop)'

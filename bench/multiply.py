@@ -26,6 +26,7 @@ SHARED = (
     "polls",
     "tokens",
     "reconciled",
+    "clock",
 )
 """What stands once in a database, however much it holds."""
 

@@ -84,8 +84,12 @@ class Link:
             max_cached_statement_lifetime=0,
             server_settings=self._settings,
         )
-        if await connection.fetchval("SHOW synchronous_commit") == "off":
-            await connection.execute("SET synchronous_commit = on")  # what is acknowledged is on disk
+        try:
+            if await connection.fetchval("SHOW synchronous_commit") == "off":
+                await connection.execute("SET synchronous_commit = on")  # what is acknowledged is on disk
+        except BaseException:  # whoever waited for it may be gone
+            connection.terminate()
+            raise
         return connection
 
     def _wait(self, error: Exception) -> None:

@@ -1,6 +1,7 @@
 """PostgreSQL itself: what its driver makes of rows, of errors and of lost connections."""
 
 import asyncio
+import gc
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -395,3 +396,15 @@ async def test_a_name_is_held_by_one_process_and_free_again_when_that_is_gone(tm
         await holding.__aexit__(None, None, None)
         async with other.holding("a") as theirs:
             assert theirs
+
+
+async def test_whoever_gives_up_while_a_connection_is_made_leaves_none(tmp_path: Path):
+    url = await engines.database_url(tmp_path)
+    for milliseconds in range(40):
+        link = Link(url, {}, lambda: 0.5)
+        making = asyncio.create_task(link.ready())
+        await asyncio.sleep(milliseconds / 1000)
+        making.cancel()
+        await asyncio.gather(making, return_exceptions=True)
+        await link.close()
+    gc.collect()  # one that is left says so at its end, and a warning is a failure
