@@ -12,7 +12,7 @@ from receiver.storage.arrivals import Arrivals
 from receiver.storage.background import Background
 from receiver.storage.batch import Batch
 from receiver.storage.database import Broken, Database, Reader, Transaction
-from receiver.storage.lateness import Lateness
+from receiver.storage.overdue import Overdue
 from receiver.storage.pace import Pace
 from receiver.storage.purge import AFTER, Look, Purge
 from receiver.storage.purges import Gone, Progress
@@ -53,13 +53,13 @@ class Purger:
         self._pause = pause
         self._background = Background(batch, monotonic)
         self._arrivals = Arrivals()
-        self._lateness = Lateness(monotonic)
+        self._overdue = Overdue(monotonic)
         self._busy_at = monotonic()
 
     @property
     def behind(self) -> int:
         """For how many seconds the oldest that is still to go should have been gone."""
-        return self._lateness.seconds
+        return self._overdue.seconds
 
     def stop(self) -> None:
         """After the step that is under way; the next start goes on behind it."""
@@ -144,7 +144,7 @@ class Purger:
             one.removed += removed
             one.pace = one.pace.took(len(look.rows), seconds, quiet=quiet)
         if look.late is not None:
-            self._lateness.note(one.purge.what, 0 if look.end and look.rows else look.late)
+            self._overdue.note(one.purge.what, 0 if look.end and look.rows else look.late)
 
     def _removal(self, one: Round, look: Look) -> Callable[[Transaction], Awaitable[tuple[int, float]]]:
         """How many rows went, and for how many seconds the writer did nothing else."""

@@ -10,7 +10,7 @@ TOLERATED = 10 * MINUTE
 TOLD_EVERY = 3600.0
 
 
-class Lateness:
+class Overdue:
     """Of each kind of rows, in microseconds. What was late for an hour is told of, and once an hour from then on."""
 
     def __init__(self, monotonic: Callable[[], float]) -> None:
