@@ -266,6 +266,7 @@ class Parts:
             record_once=partial(self.batch.submit, importing),
             consent=partial(self._consent, consenting),
             causes=ground.health.causes,
+            purge_behind=lambda: self.purger.behind,
             failed=ground.throttle.failed,
             holding=alone if ground.shared is None else ground.shared.holding,
         )

@@ -44,6 +44,7 @@ class Context:
     reread      has the catalog read again in a while
     record_once commits what may have been recorded before, such as a row of a file
     causes      why this process is not ready; empty when it is
+    purge_behind   for how many seconds the oldest that is to be purged should have been gone
     ask_woken   told of a source whose vendor is to be asked for something more
     consent     changes the opt-out list as one wish, and says how many of its lines are others now
     failed      told of a peer without a valid key; for how many seconds it is told no more than 429, 0 for none
@@ -71,6 +72,7 @@ class Context:
     consent: Callable[[Sequence[Change]], Awaitable[int]]
     ask_woken: Callable[[str], None] = lambda _source_id: None
     reread: Callable[[], None] = lambda: None
+    purge_behind: Callable[[], int] = lambda: 0
     failed: Callable[[str], float] = unlimited
     live: Live = field(default_factory=Live)
     vendors: Mapping[str, Vendor] = field(default_factory=lambda: VENDORS)

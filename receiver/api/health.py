@@ -5,7 +5,7 @@ Load balancers may ask by HEAD: the server leaves out the body of what GET says.
 
 from typing import Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from receiver.api.context import Context
 from receiver.api.inputs import Nothing
@@ -19,6 +19,9 @@ class Alive(BaseModel):
 
 class Ready(BaseModel):
     status: Literal["ready"] = "ready"
+    purge_behind_seconds: int = Field(
+        description="for how long the oldest that is to be purged should have been gone; 0 where nothing waits for it"
+    )
 
 
 async def livez(_context: Context, _call: Call[Nothing, Nothing]) -> Answer:
@@ -29,7 +32,7 @@ async def readyz(context: Context, _call: Call[Nothing, Nothing]) -> Answer:
     causes = context.causes()
     if causes:
         raise Problem("unavailable", "Not ready: see `causes`.", causes=causes)
-    return Answer(body=Ready())
+    return Answer(body=Ready(purge_behind_seconds=context.purge_behind()))
 
 
 OPERATIONS: Operations = (

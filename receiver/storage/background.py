@@ -21,9 +21,9 @@ class Background:
         self._monotonic = monotonic
         self.stopping = asyncio.Event()
 
-    async def turn(self) -> float:
-        """When it is this loop's turn; the moment of it is for `rest`."""
-        until = self._monotonic() + _PATIENCE
+    async def turn(self, *, patient: bool = True) -> float:
+        """When it is this loop's turn; the moment of it is for `rest`. Who is not patient gives no way."""
+        until = self._monotonic() + (_PATIENCE if patient else 0.0)
         while self._batch.waiting and self._monotonic() < until and not self.stopping.is_set():
             await self.wait(_PATIENCE / 10)
         return self._monotonic()

@@ -18,15 +18,23 @@ from receiver.storage.retention import OWED, Retention
 
 MOST_BYTES = 1024 * 1024
 """Of receipts in one step: what is deleted is overwritten."""
+_GONE_THROUGH = 4
+"""Identities that are looked at for each that may go in one step."""
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Rows that may go, and where the next look begins; `end` when there is no more in this round."""
+    """Rows that may go, and where the next look begins; `end` when there is no more in this round.
+
+    seen    how many rows it went through
+    late    for how long the oldest that is to go should have been gone, in microseconds; None where nobody can tell
+    """
 
     rows: Sequence[Row]
     position: str
     end: bool
+    seen: int = 0
+    late: int | None = None
 
 
 class Purge(Protocol):
@@ -55,9 +63,28 @@ IS_OWED: LiteralString = f"""EXISTS (SELECT 1 FROM deliveries
 UNDER_WAY: LiteralString = "EXISTS (SELECT 1 FROM jobs WHERE state = 'running' AND kind <> 'erase')"
 
 
+_WITH_EVENTS: Sequence[LiteralString] = (
+    """) DELETE FROM attempts WHERE delivery_id IN (
+            SELECT deliveries.id FROM v JOIN deliveries ON deliveries.event_id = v.id)""",
+    ") DELETE FROM deliveries WHERE event_id IN (SELECT id FROM v)",
+    ") DELETE FROM corrections WHERE event_id IN (SELECT id FROM v)",
+    ") DELETE FROM events WHERE id IN (SELECT id FROM v)",
+)
+_WITHOUT_EVENTS: LiteralString = """) DELETE FROM messages WHERE id IN (SELECT id FROM v)
+    AND NOT EXISTS (SELECT 1 FROM events WHERE events.message_id = messages.id)"""
+_OF_LONG_MESSAGES: Sequence[LiteralString] = (
+    """) DELETE FROM message_parts WHERE message_id IN (SELECT id FROM v)
+         AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.id = message_parts.message_id)""",
+    """) DELETE FROM long_messages WHERE message_id IN (SELECT id FROM v)
+         AND NOT EXISTS (SELECT 1 FROM messages WHERE messages.id = long_messages.message_id)""",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Events(Purge):
-    """With their deliveries and attempts. Those that are owed stay behind, and are looked at once more every day."""
+    """With their deliveries and attempts, and with messages of which they were the last. Those that are owed stay
+    behind, and are looked at once more every day.
+    """
 
     what: ClassVar[str] = "events"
     every: ClassVar[int] = DAY
@@ -70,41 +97,37 @@ class Events(Purge):
         return _due(self, round_at, now)
 
     async def look(self, reader: Reader, position: str, limit: int, now: int) -> Look:
-        if await reader.fetch(f"SELECT 1 WHERE {UNDER_WAY}"):
-            return Look((), position, end=True)
         rows = await reader.fetch(
             f"SELECT seq, id, accepted_at, {IS_OWED} FROM events WHERE seq > ? ORDER BY seq LIMIT ?",
             int(position or 0), limit,
         )  # fmt: skip
         old = list(takewhile(lambda row: row[2] < now - self.keep, rows))
-        reached = str(old[-1][0]) if old else position
-        return Look([row[:2] for row in old if not row[3]], reached, end=len(old) < limit)
+        found, end = [row for row in old if not row[3]], len(old) < limit
+        late = _late(found[0][2] + self.keep if found else None, now, end=end)
+        if await reader.fetch(f"SELECT 1 WHERE {UNDER_WAY}"):
+            return Look((), position, end=True, late=late)
+        return Look([row[:2] for row in found], str(old[-1][0]) if old else position, end, len(old), late)
 
-    async def remove(self, transaction: Transaction, rows: Sequence[Row], now: int) -> Gone:  # noqa: ARG002 — of `Purge`
+    async def remove(self, transaction: Transaction, rows: Sequence[Row], now: int) -> Gone:
         await transaction.lock(ASKED_FOR)
         await keep_standing(transaction, [row[1] for row in rows])
         able = await transaction.many(
             "WITH v (seq, id) AS (", rows,
-            f""") SELECT events.seq, events.id FROM v JOIN events ON events.id = v.id
+            f""") SELECT events.seq, events.id, events.message_id FROM v JOIN events ON events.id = v.id
                   WHERE NOT {IS_OWED} AND NOT {UNDER_WAY}""",
         )  # fmt: skip
         if not able:
             return Gone()
-        ids = [event_id for _, event_id in able]
+        ids = [event_id for _, event_id, _ in able]
         for forget in self.traces:
             await forget(transaction, ids)
-        deliveries = await transaction.many(
-            "WITH v (id) AS (", _singly(ids),
-            ") DELETE FROM deliveries WHERE event_id IN (SELECT id FROM v) RETURNING id",
-        )  # fmt: skip
-        transaction.later(
-            "WITH v (id) AS (", deliveries, ") DELETE FROM attempts WHERE delivery_id IN (SELECT id FROM v)"
-        )
-        transaction.later(
-            "WITH v (id) AS (", _singly(ids), ") DELETE FROM corrections WHERE event_id IN (SELECT id FROM v)"
-        )
-        transaction.later("WITH v (id) AS (", _singly(ids), ") DELETE FROM events WHERE id IN (SELECT id FROM v)")
-        return Gone(max(ids), max(seq for seq, _ in able), len(able))
+        for delete in _WITH_EVENTS:
+            transaction.later("WITH v (id) AS (", _singly(ids), delete)
+        bound = earliest("msg", now - self.keep)
+        old = {message_id for _, _, message_id in able if message_id is not None and message_id < bound}
+        for delete in (_WITHOUT_EVENTS, *_OF_LONG_MESSAGES):
+            transaction.later("WITH v (id) AS (", _singly(sorted(old)), delete)
+        return Gone(max(ids), max(seq for seq, _, _ in able), len(able))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,27 +143,23 @@ class Receipts(Purge):
 
     async def look(self, reader: Reader, position: str, limit: int, now: int) -> Look:
         rows = await reader.fetch(
-            """SELECT id, length(target) + length(headers) + length(body) FROM receipts
+            """SELECT id, length(target) + length(headers) + length(body), received_at FROM receipts
                WHERE id > ? AND id < ? ORDER BY id LIMIT ?""",
             position, earliest("rcp", now - self.keep), limit,
         )  # fmt: skip
         few = light(rows)
-        return Look([row[:1] for row in few], few[-1][0] if few else position, end=len(few) == len(rows) < limit)
+        end = len(few) == len(rows) < limit
+        late = _late(few[0][2] + self.keep if few else None, now, end=end)
+        return Look([row[:1] for row in few], few[-1][0] if few else position, end, len(few), late)
 
     async def remove(self, transaction: Transaction, rows: Sequence[Row], now: int) -> Gone:  # noqa: ARG002 — of `Purge`
         transaction.later("WITH v (id) AS (", rows, ") DELETE FROM receipts WHERE id IN (SELECT id FROM v)")
         return Gone(max(row[0] for row in rows), rows=len(rows))
 
 
-_OF_LONG_MESSAGES: Sequence[LiteralString] = (
-    ") DELETE FROM message_parts WHERE message_id IN (SELECT id FROM v)",
-    ") DELETE FROM long_messages WHERE message_id IN (SELECT id FROM v)",
-)
-
-
 @dataclass(frozen=True, slots=True)
 class Messages(Purge):
-    """Those of which no event is left."""
+    """Those of which no event is left, and that did not go with the last one."""
 
     what: ClassVar[str] = "messages"
     every: ClassVar[int] = DAY
@@ -154,14 +173,10 @@ class Messages(Purge):
             position, earliest("msg", now - self.keep), limit,
         )  # fmt: skip
         found = [row[:1] for row in rows if not row[1]]
-        return Look(found, rows[-1][0] if rows else position, end=len(rows) < limit)
+        return Look(found, rows[-1][0] if rows else position, len(rows) < limit, len(rows))
 
     async def remove(self, transaction: Transaction, rows: Sequence[Row], now: int) -> Gone:  # noqa: ARG002 — of `Purge`
-        deleted = await transaction.many(
-            "WITH v (id) AS (", rows,
-            """) DELETE FROM messages WHERE id IN (SELECT id FROM v)
-                 AND NOT EXISTS (SELECT 1 FROM events WHERE events.message_id = messages.id) RETURNING id""",
-        )  # fmt: skip
+        deleted = await transaction.many("WITH v (id) AS (", rows, f"{_WITHOUT_EVENTS} RETURNING id")
         for before in _OF_LONG_MESSAGES:
             transaction.later("WITH v (id) AS (", deleted, before)
         return Gone(rows=len(deleted))
@@ -177,25 +192,29 @@ class Identities(Purge):
     retention: Retention
 
     async def look(self, reader: Reader, position: str, limit: int, now: int) -> Look:
+        """Goes through more than may go in one step: most are young. None behind the last that may is looked at."""
+        most = limit * _GONE_THROUGH
         rows = await reader.fetch(
-            "SELECT key, subject_id, expires_at FROM identities WHERE key > ? ORDER BY key LIMIT ?", position, limit
+            "SELECT key, subject_id, expires_at FROM identities WHERE key > ? ORDER BY key LIMIT ?", position, most
         )
         before = self.retention.identities_before(now)
-        orphans = set() if before is None else await self._without(reader, [row[1] for row in rows], before)
-        found = [row[:2] for row in rows if row[1] in orphans or (row[2] is not None and row[2] <= now)]
-        return Look(found, rows[-1][0] if rows else position, end=len(rows) < limit)
+        bound = "" if before is None else earliest("", before)
+        able = [row for row in rows if _is_over(row, now) or row[1][row[1].find("_") :] < bound]
+        few = able[:limit]
+        reached, end = (few[-1][0], False) if few != able else (rows[-1][0] if rows else position, len(rows) < most)
+        there = await self._there(reader, [row[1] for row in few if not _is_over(row, now)])
+        return Look([row[:2] for row in few if _is_over(row, now) or row[1] not in there], reached, end, len(rows))
 
-    async def _without(self, reader: Reader, subjects: Sequence[str], before: int) -> set[str]:
-        """Of what was made before then, that which is no longer there."""
-        old = {item for item in subjects if item < earliest(item.partition("_")[0], before)}
-        if not old:
+    async def _there(self, reader: Reader, subjects: Sequence[str]) -> set[str]:
+        """Those of the events and messages that are not gone."""
+        if not subjects:
             return set()
-        marks: LiteralString = ", ".join(["?"] * len(old))
+        marks: LiteralString = ", ".join(["?"] * len(subjects))
         there = await reader.fetch(
             f"SELECT id FROM events WHERE id IN ({marks}) UNION ALL SELECT id FROM messages WHERE id IN ({marks})",
-            *old, *old,
+            *subjects, *subjects,
         )  # fmt: skip
-        return old - {row[0] for row in there}
+        return {row[0] for row in there}
 
     async def remove(self, transaction: Transaction, rows: Sequence[Row], now: int) -> Gone:  # noqa: ARG002 — of `Purge`
         """A key that was claimed anew since names another subject."""
@@ -217,7 +236,7 @@ class Answers(Purge):
 
     async def look(self, reader: Reader, position: str, limit: int, now: int) -> Look:
         rows = await reader.fetch("SELECT key FROM idempotency WHERE expires_at <= ? LIMIT ?", now, limit)
-        return Look(rows, position, end=len(rows) < limit)
+        return Look(rows, position, len(rows) < limit, len(rows))
 
     async def remove(self, transaction: Transaction, rows: Sequence[Row], now: int) -> Gone:
         deleted = await transaction.many(
@@ -226,6 +245,10 @@ class Answers(Purge):
             now,
         )  # fmt: skip
         return Gone(rows=len(deleted))
+
+
+AFTER: Mapping[str, Sequence[str]] = {"messages": ("events",), "identities": ("events", "messages")}
+"""Rounds that find only what those before them left without an event, and begin when none of these is under way."""
 
 
 def purges_of(
@@ -266,6 +289,17 @@ async def keep_standing(transaction: Transaction, event_ids: Sequence[str]) -> N
             "WITH v (id) AS (", _singly(event_ids),
             ") SELECT id FROM deliveries WHERE event_id IN (SELECT id FROM v)" + locking(transaction),
         )  # fmt: skip
+
+
+def _late(due: int | None, now: int, *, end: bool) -> int | None:
+    """See `Look`: of the oldest that was found, which was to go at `due`."""
+    if due is None:
+        return 0 if end else None
+    return max(now - due, 0)
+
+
+def _is_over(identity: Row, now: int) -> bool:
+    return identity[2] is not None and identity[2] <= now
 
 
 def _singly(ids: Sequence[str]) -> Sequence[Values]:

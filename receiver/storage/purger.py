@@ -1,22 +1,38 @@
-"""The loop that purges, so that nobody notices: a small window at a time, through the batch like everybody's writes,
-after those that wait, and resting for most of the time. `purge` says what goes.
+"""The loop that purges, so that nobody notices: a step of each kind at a time, through the batch like everybody's
+writes. `purge` says what goes, `pace` how much of it and when.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from receiver.observe import log
-from receiver.storage import purges
+from receiver.storage import pace, purges
+from receiver.storage.arrivals import Arrivals
 from receiver.storage.background import Background
 from receiver.storage.batch import Batch
-from receiver.storage.database import Broken, Database, Transaction
-from receiver.storage.purge import Look, Purge
+from receiver.storage.database import Broken, Database, Reader, Transaction
+from receiver.storage.overdue import Overdue
+from receiver.storage.pace import Pace
+from receiver.storage.purge import AFTER, Look, Purge
 from receiver.storage.purges import Gone, Progress
 
-WINDOW = 25
-"""Rows in one step: with a hundred, writes beside it waited half as long again."""
 _LOOKS_NOTED = 50
 """Looks that found nothing, until how far they came is noted."""
+_QUIET = 1.0
+"""Seconds without any write of others, after which a purge makes use of it."""
+
+
+@dataclass(slots=True)
+class Round:
+    """One way through the rows of a purge; `removed` is how many went, `end` that it is over."""
+
+    purge: Purge
+    reached: Progress
+    pace: Pace
+    removed: int = 0
+    looks: int = 0
+    end: bool = False
 
 
 Drop = Callable[[Background], Awaitable[None]]
@@ -24,22 +40,31 @@ Drop = Callable[[Background], Awaitable[None]]
 
 
 class Purger:
-    """`run` goes on until `stop`. `pause` is between two looks for something to do (seconds). What goes as a whole goes
-    first, by `drop`.
+    """`run` goes on until `stop`. `pause` is between two looks for something to do (seconds), `window` how many rows
+    the first step takes. What goes as a whole goes first, by `drop`.
     """
 
     def __init__(
         self, *, database: Database, batch: Batch, purges: Sequence[Purge], clock: Callable[[], int],
-        monotonic: Callable[[], float], drop: Drop | None = None, window: int = WINDOW, pause: float = 60.0,
+        monotonic: Callable[[], float], drop: Drop | None = None, window: int = pace.FEWEST, pause: float = 60.0,
     ) -> None:  # fmt: skip
         self._database = database
         self._batch = batch
         self._purges = purges
         self._drop = drop
         self._clock = clock
+        self._monotonic = monotonic
         self._window = window
         self._pause = pause
         self._background = Background(batch, monotonic)
+        self._arrivals = Arrivals()
+        self._overdue = Overdue(monotonic)
+        self._busy_at = monotonic()
+
+    @property
+    def behind(self) -> int:
+        """For how many seconds the oldest that is still to go should have been gone."""
+        return self._overdue.seconds
 
     def stop(self) -> None:
         """After the step that is under way; the next start goes on behind it."""
@@ -57,10 +82,20 @@ class Purger:
             await self._background.wait(self._pause)
 
     async def once(self) -> None:
-        """Every purge that is due, to the end of its round."""
+        """Every purge that is due, to the end of its round. They take turns, so that none stands still for as long as
+        another has much to do; what becomes due meanwhile joins in.
+        """
         await self._drop_parts()
-        for purge in self._purges:
-            await self._round(purge)
+        rounds: list[Round] = []
+        waiting = await self._due(rounds)
+        asked = self._monotonic()
+        while (waiting or rounds) and not self._background.stopping.is_set():
+            rounds += _begun(rounds, waiting)
+            await self._turn(rounds)
+            rounds = [one for one in rounds if not self._is_over(one)]
+            if self._monotonic() - asked >= self._pause:
+                waiting += await self._due([*rounds, *waiting])
+                asked = self._monotonic()
 
     async def _drop_parts(self) -> None:
         if self._drop is None:
@@ -72,32 +107,82 @@ class Purger:
         except Exception as error:  # noqa: BLE001 — what cannot go as a whole goes row by row
             log("purge.parts_wait", level="warning", exc=error)
 
-    async def _round(self, purge: Purge) -> None:
+    async def _due(self, known: Sequence[Round]) -> list[Round]:
+        """Rounds that are to begin, or to go on after a restart."""
+        there = {one.purge.what for one in known}
         async with self._database.reading() as reader:
-            reached = await purges.progress(reader, purge.what)
-        now = self._clock()
+            found = [await self._next(reader, purge) for purge in self._purges if purge.what not in there]
+        return [one for one in found if one is not None]
+
+    async def _next(self, reader: Reader, purge: Purge) -> Round | None:
+        reached, now = await purges.progress(reader, purge.what), self._clock()
         due = purge.due(reached.round_at, now)
         if due and (purge.goes_on or not reached.position):
             reached = Progress("", now)
         elif not purge.goes_on and not reached.position:
+            return None
+        return Round(purge, reached, Pace(self._window))
+
+    async def _turn(self, rounds: Sequence[Round]) -> None:
+        """A step of each: what they change shares a commit."""
+        began = await self._background.turn(patient=not any(one.pace.hurries for one in rounds))
+        async with self._database.reading() as reader:
+            came = await self._arrivals.since(reader)
+            looks = [await self._look(reader, one) for one in rounds]
+        quiet = self._is_quiet(came)
+        for one in rounds:
+            one.pace = one.pace.came(came)
+        steps = (self._step(one, look, quiet=quiet) for one, look in zip(rounds, looks, strict=True))
+        for failed in await asyncio.gather(*steps, return_exceptions=True):
+            if failed is not None:
+                raise failed
+        going_on = [one for one in rounds if not one.end]
+        if not going_on:
             return
-        removed, looks, end = 0, 0, False
-        while not end and not self._background.stopping.is_set():
-            began = await self._background.turn()
-            async with self._database.reading() as reader:
-                look = await purge.look(reader, reached.position, self._window, self._clock())
-            looks, end = looks + 1, look.end
-            reached = replace(reached, position=look.position if not end or purge.goes_on else "")
-            if look.rows or looks % _LOOKS_NOTED == 0 or (end and looks > 1):
-                removed += await self._remove(purge, look, reached)
-            await self._background.rest(began)
-        if removed:
-            log("purged", what=purge.what, rows=removed)
+        hurries = any(one.pace.hurries for one in going_on)
+        await self._background.wait(pace.rest(self._monotonic() - began, hurries=hurries, quiet=quiet))
 
-    async def _remove(self, purge: Purge, look: Look, reached: Progress) -> int:
-        async def change(transaction: Transaction) -> int:
-            newest = await purge.remove(transaction, look.rows, self._clock()) if look.rows else Gone()
-            await purges.note(transaction, purge.what, reached, newest)
-            return newest.rows
+    async def _look(self, reader: Reader, one: Round) -> Look:
+        return await one.purge.look(reader, one.reached.position, one.pace.limit, self._clock())
 
-        return await self._batch.write(change)
+    def _is_quiet(self, came: int) -> bool:
+        now = self._monotonic()
+        if came or self._batch.waiting:
+            self._busy_at = now
+        return now - self._busy_at >= _QUIET
+
+    async def _step(self, one: Round, look: Look, *, quiet: bool) -> None:
+        one.looks, one.end = one.looks + 1, look.end
+        one.reached = replace(one.reached, position=look.position if not look.end or one.purge.goes_on else "")
+        one.pace = one.pace.went(look.seen)
+        if look.rows or one.looks % _LOOKS_NOTED == 0 or (look.end and one.looks > 1):
+            removed, seconds = await self._batch.write(self._removal(one, look))
+            one.removed += removed
+            one.pace = one.pace.took(len(look.rows), seconds, quiet=quiet)
+        if look.late is not None:
+            self._overdue.note(one.purge.what, 0 if look.end and look.rows else look.late)
+
+    def _removal(self, one: Round, look: Look) -> Callable[[Transaction], Awaitable[tuple[int, float]]]:
+        """How many rows went, and for how many seconds the writer did nothing else."""
+
+        async def change(transaction: Transaction) -> tuple[int, float]:
+            began = self._monotonic()
+            newest = await one.purge.remove(transaction, look.rows, self._clock()) if look.rows else Gone()
+            await purges.note(transaction, one.purge.what, one.reached, newest)
+            return newest.rows, self._monotonic() - began
+
+        return change
+
+    def _is_over(self, one: Round) -> bool:
+        over = one.end or self._background.stopping.is_set()
+        if over and one.removed:
+            log("purged", what=one.purge.what, rows=one.removed)
+        return over
+
+
+def _begun(rounds: Sequence[Round], waiting: list[Round]) -> Sequence[Round]:
+    """Takes those out of `waiting` that find what they look for already."""
+    under_way = {one.purge.what for one in (*rounds, *waiting)}
+    found = [one for one in waiting if under_way.isdisjoint(AFTER.get(one.purge.what, ()))]
+    waiting[:] = [one for one in waiting if one not in found]
+    return found

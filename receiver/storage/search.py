@@ -12,6 +12,7 @@ import orjson
 from receiver.sms.words import indexed
 from receiver.storage.database import Reader, Transaction, Values, skipping
 
+_POSITION: LiteralString = "SELECT position FROM followers WHERE name = 'texts'"
 _TEXTS: LiteralString = "CASE WHEN type = 'message.received' THEN body END"
 
 
@@ -29,7 +30,7 @@ class Stretch:
 
 async def position(reader: Reader) -> int:
     """Up to where the log is indexed."""
-    ((found,),) = await reader.fetch("SELECT position FROM followers WHERE name = 'texts'")
+    ((found,),) = await reader.fetch(_POSITION)
     return int(found)
 
 
@@ -65,11 +66,14 @@ async def forget(transaction: Transaction, event_ids: Sequence[str]) -> None:
     """Takes events out of the index, while their bodies are still what was indexed. A stretch that was read before and
     is to be put there yet is void.
     """
-    texts, reached = transaction.texts, await position(transaction)
+    if not event_ids:
+        return
+    texts, asked = transaction.texts, transaction.soon(_POSITION)
     found = await transaction.many(
         "WITH v (id) AS (", [(item,) for item in event_ids],
         ") SELECT seq, body FROM v JOIN events ON events.id = v.id WHERE type = 'message.received'",
     )  # fmt: skip
+    ((reached,),) = asked.rows
     rows = [(seq, texts.kept(words)) for seq, body in found if seq <= reached and (words := indexed(text_of(body)))]
     transaction.later(texts.remove, rows, texts.removed)
     if any(seq > reached for seq, _ in found):

@@ -16,7 +16,7 @@ async def test_livez_needs_no_key_and_asks_nothing_of_the_rest(tmp_path: Path):
 async def test_readyz_names_every_cause(tmp_path: Path):
     async with running_api(tmp_path) as api:
         answer = await api.ask("GET", "/readyz")
-        assert (answer.status_code, answer.json()) == (200, {"status": "ready"})
+        assert (answer.status_code, answer.json()) == (200, {"status": "ready", "purge_behind_seconds": 0})
         api.causes += ["database: full", "writer: stuck for 30 s"]
         answer = await api.ask("GET", "/readyz")
         assert problem(answer) == (503, "unavailable")
@@ -32,6 +32,12 @@ async def test_a_load_balancer_may_ask_by_head(tmp_path: Path):
         assert (await api.ask("HEAD", "/readyz")).status_code == 503
         assert problem(await api.ask("POST", "/livez")) == (405, "method_not_allowed")
         assert (await api.ask("HEAD", "/v1/vendors")).status_code == 405
+
+
+async def test_readyz_tells_how_far_the_purge_is_behind(tmp_path: Path):
+    async with running_api(tmp_path, purge_behind=lambda: 7200) as api:
+        answer = await api.ask("GET", "/readyz")
+        assert (answer.status_code, answer.json()["purge_behind_seconds"]) == (200, 7200)
 
 
 async def test_the_manifest_has_every_vendor_with_what_a_source_of_it_takes(tmp_path: Path):

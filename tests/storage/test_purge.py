@@ -4,11 +4,12 @@ import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from random import Random
 from typing import Any, ClassVar, LiteralString
 
 import pytest
 
-from receiver.sms.timestamps import DAY
+from receiver.sms.timestamps import DAY, SECOND
 from receiver.storage import events, purges
 from receiver.storage.batch import Batch
 from receiver.storage.database import Broken, Transaction, Unavailable
@@ -247,6 +248,111 @@ async def test_a_message_goes_after_its_last_event(tmp_path: Path):
         assert await ids(database, "messages") == [name("msg", OLD, 1), name("msg", NOW - DAY, 2)]
 
 
+async def test_a_long_message_goes_with_its_parts_once_no_event_is_left(tmp_path: Path):
+    async with opened(tmp_path) as database:
+        for number, at in ((1, OLD), (2, OLD), (3, NOW - DAY)):
+            await put_event(database, number, at)
+            message = name("msg", at, number)
+            await change(
+                database, "INSERT INTO long_messages VALUES (?, NULL, 2, NULL, NULL, 0)", message,
+            )  # fmt: skip
+            await change(database, "INSERT INTO message_parts VALUES (?, 1, 'rcp', '', NULL)", message)
+        await put_event(database, 4, OLD, state="held")
+        await change(
+            database, "UPDATE events SET message_id = ? WHERE id = ?", name("msg", OLD, 2), name("evt", OLD, 4)
+        )
+        await purged(database)
+        left = [name("msg", OLD, 2), name("msg", NOW - DAY, 3)]
+        assert await ids(database, "long_messages") == left
+        assert await ids(database, "message_parts") == left
+
+
+async def test_of_all_that_there_may_be_exactly_what_is_old_and_not_owed_goes(tmp_path: Path):
+    """Compared with what the rules say, said anew and of whole tables."""
+    chance = Random(7)
+    async with opened(tmp_path) as database:
+        times = [OLD, OLD + DAY, OLD + 69 * DAY, OLD + 71 * DAY, NOW - DAY]
+        for number, at in enumerate(sorted(chance.choices(times, k=80))):
+            await put_event(database, number, at, state=chance.choice(["succeeded", "dead", "held", "waiting"]))
+        messages = await ids(database, "messages")
+        for event in chance.sample(await one(database, "SELECT id FROM events"), 40):
+            few = [item for item in messages if item[4:14] <= event[4:14]]
+            await change(
+                database, "UPDATE events SET message_id = ? WHERE id = ?", chance.choice([None, *few]), event
+            )  # fmt: skip
+        owed = set(await one(database, "SELECT event_id FROM deliveries WHERE state IN ('held', 'waiting')"))
+        left = {
+            item
+            for item in await one(database, "SELECT id FROM events")
+            if item in owed or item > earliest("evt", NOW - 30 * DAY)
+        }
+        named = {
+            message for event, message in await fetch(database, "SELECT id, message_id FROM events") if event in left
+        }
+        wanted = {
+            "events": left,
+            "messages": {item for item in messages if item in named or item > earliest("msg", NOW - 30 * DAY)},
+            "receipts": {item for item in await ids(database, "receipts") if item > earliest("rcp", NOW - 10 * DAY)},
+            "identities": set(await of_subjects(database, left)),
+            "deliveries": set(await of_events(database, left)),
+        }
+        assert all(0 < len(rows) < 80 for rows in wanted.values())
+        await purged(database)
+        events = set(await one(database, "SELECT id FROM events"))
+        assert {table: set(await ids(database, table)) for table in wanted} | {"events": events} == wanted
+        assert set(await ids(database, "attempts")) == wanted["deliveries"]
+
+
+async def one(database: AnyDatabase, sql: LiteralString) -> Sequence[str]:
+    return [row[0] for row in await fetch(database, sql)]
+
+
+async def of_subjects(database: AnyDatabase, events: set[str]) -> Sequence[str]:
+    return [
+        key for key, subject in await fetch(database, "SELECT key, subject_id FROM identities") if subject in events
+    ]
+
+
+async def of_events(database: AnyDatabase, events: set[str]) -> Sequence[str]:
+    return [key for key, event in await fetch(database, "SELECT id, event_id FROM deliveries") if event in events]
+
+
+async def test_requests_do_not_wait_until_all_events_are_gone(tmp_path: Path):
+    class Watched(Between):
+        """Stops after the second step of each."""
+
+        written = 0
+
+        async def write(self, change: Any, told: Any = None) -> Any:
+            self.written += 1
+            if self.written == 4:
+                purger.stop()
+            return await self._other.write(change)
+
+    async with opened(tmp_path) as database:
+        for number in range(20):
+            await put_event(database, number)
+        async with purging(database, batch=lambda own: Watched(own, None)) as purger:
+            await purger.once()
+        found = await counts(database)
+        assert 0 < found["events"] < 20
+        assert 0 < found["receipts"] < 20
+
+
+async def test_what_may_not_go_for_now_is_told_as_late(tmp_path: Path):
+    async with opened(tmp_path) as database:
+        await put_event(database, 1)
+        await put_event(database, 2, state="held")
+        await change(database, JOB, "replay")
+        async with purging(database, Retention(events=90 * DAY, receipts=99 * DAY)) as purger:
+            await purger.once()
+            assert purger.behind == 10 * DAY // SECOND
+            await change(database, "DELETE FROM jobs")
+            await purger.once()
+            assert purger.behind == 0
+        assert (await counts(database))["events"] == 1
+
+
 async def test_large_receipts_go_a_few_at_a_time(tmp_path: Path):
     async with opened(tmp_path) as database:
         for number in range(3):
@@ -350,7 +456,7 @@ async def test_trouble_is_waited_out_unless_it_is_for_good(tmp_path: Path, error
             running = asyncio.create_task(purger.run())
             await asyncio.wait({running}, timeout=0.3)
             assert running.done() is ends
-            assert (refusing.refused > 1) is not ends
+            assert (refusing.refused > 2) is not ends  # an event and a receipt at a time
             purger.stop()
             await asyncio.wait_for(running, 5)
         assert (await counts(database))["events"] == 1
