@@ -19,6 +19,7 @@ from bench.requests import AUTH_TOKEN, TOKEN, endless
 from bench.wire import HOST, Load
 
 _BULK = 500_000
+_LONGEST_INDEXING = 120.0
 SINK_URL = f"http://{HOST}:{SINK_PORT}/"
 
 
@@ -113,6 +114,14 @@ def pause(folder: Path, *, paused: bool) -> None:
 
 def events(folder: Path) -> int:
     return _count(folder, "SELECT count(*) FROM events")
+
+
+async def indexed(folder: Path) -> None:
+    """Until the index of texts has caught up with the log, as in a receiver that has been running for a while."""
+    behind = "SELECT count(*) FROM events WHERE seq > (SELECT min(position) FROM followers)"
+    async with asyncio.timeout(_LONGEST_INDEXING):
+        while _count(folder, behind):  # noqa: ASYNC110 — another process, which tells nobody
+            await asyncio.sleep(0.2)
 
 
 def deliveries(folder: Path, state: str = "") -> int:

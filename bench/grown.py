@@ -26,6 +26,7 @@ _SPAN = 30 * 86_400 * 1_000_000
 """The time over which the events came, in microseconds."""
 _BYTES_AN_EVENT = 4_000
 """A generous guess, to refuse in time."""
+_AT_ONCE = 16 * 1024 * 1024
 _MADE_BY = ("multiply.py", "requests.py", "grown.py")
 
 
@@ -48,8 +49,21 @@ def copied(grown_folder: Path, place: Path) -> Path:
     folder = place / grown_folder.name
     folder.mkdir()
     _room(folder, (grown_folder / "receiver.db").stat().st_size)
-    shutil.copyfile(grown_folder / "receiver.db", folder / "receiver.db")
+    _copy(grown_folder / "receiver.db", folder / "receiver.db")
     return folder
+
+
+def _copy(original: Path, copy: Path) -> None:
+    """As a database that has been at work for a while: on the disk, and as far as there is room in the system's cache,
+    which the original leaves.
+    """
+    with original.open("rb") as source, copy.open("wb") as target:
+        size = os.fstat(source.fileno()).st_size
+        for begin in range(0, size, _AT_ONCE):
+            target.write(source.read(_AT_ONCE))
+            os.posix_fadvise(source.fileno(), begin, _AT_ONCE, os.POSIX_FADV_DONTNEED)
+        target.flush()
+        os.fsync(target.fileno())
 
 
 async def _make(folder: Path, events: int) -> None:

@@ -59,6 +59,7 @@ async def _beside(folder: Path, waiting: int, stream: Stream) -> Sequence[float]
         if waiting:
             async with asyncio.timeout(_LONGEST):
                 await heard.wait()
+            await backlog.indexed(folder)
         taken = await ways(sink, stream.rate, stream.seconds, stream.connections)
         receiver.kill()
         return taken

@@ -9,8 +9,8 @@ from receiver.storage.batch import Batch
 from receiver.storage.database import Broken, Database, Transaction, Unavailable
 from receiver.storage.search import Stretch
 
-MOST = 500
-"""Events in a stretch: some milliseconds of work at a time."""
+MOST = 100
+"""Events in a stretch: a few milliseconds of work at a time."""
 _GIVING_WAY = 8
 """Rest while writes wait, as a multiple of the usual one: what is not indexed yet is found too, only slower."""
 
@@ -24,7 +24,7 @@ class Indexer:
     """
 
     def __init__(
-        self, database: Database, batch: Batch, *, most: int = MOST, gather: float = 1.0, rest: float = 0.05,
+        self, database: Database, batch: Batch, *, most: int = MOST, gather: float = 1.0, rest: float = 0.01,
         pause: float = 5.0,
     ) -> None:  # fmt: skip
         self._database = database
@@ -71,6 +71,8 @@ class Indexer:
                 return False
             return await self._batch.write(lambda transaction: _added(transaction, stretch))
         except Unavailable as error:
+            if self._stopping.is_set():
+                return False
             log("index.waits", level="warning", exc=error)
             await self._wait(self._pause)
             return True

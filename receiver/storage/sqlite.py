@@ -33,7 +33,9 @@ _NO_TEXT = "Could not decode to UTF-8"
 _ROWS_A_STATEMENT = 64
 _STATEMENTS_KEPT = 1024
 _PAGES_OF_LOG = 16_000
-"""Of 4 KiB, after which a commit makes a checkpoint: the more, the fewer are moved twice, and the longer it takes."""
+"""Of 4 KiB, after which a commit makes a checkpoint: the more, the fewer are moved twice, and the longer it takes. With
+little to do, the process that writes does it sooner: see `writer`.
+"""
 _SCRUB_WAIT_MS = 50
 """For readers, while every write waits."""
 

@@ -11,11 +11,16 @@ import sqlite3
 import struct
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from socket import socket
 from typing import Any, NamedTuple
 
 Statement = tuple[str, Sequence[Any]]
 HEAD = struct.Struct("!I")
+_LIGHT = 50
+"""Rows of a transaction that is no sign of load."""
+_DUE = 400
+"""Rows whose pages, some thousand, are moved from the log in a few milliseconds."""
 
 
 class Done(NamedTuple):
@@ -61,6 +66,7 @@ def main(descriptor: int, path: str, busy_seconds: float, kept: int) -> None:
         _hear(line)
         _say(line, _refused(error))
         return
+    log = _Log(connection)
     failed: tuple[Any, ...] | None = None  # by what was asked ahead; until it is rolled back nothing else is tried
     while (asked := _hear(line)) is not None:
         if asked[0] == "close":
@@ -74,7 +80,31 @@ def main(descriptor: int, path: str, busy_seconds: float, kept: int) -> None:
             continue
         if not _say(line, said):
             break
+        if not connection.in_transaction:
+            log.committed()
     os._exit(1)  # the owner is no more; a connection that is closed would put the log into the database
+
+
+class _Log:
+    """Moves what is committed into the database by itself (https://www.sqlite.org/wal.html#ckpt) while there is little
+    to do: often and a little at a time, right behind an answer, so that hardly any commit waits for it. Under load one
+    commit in many does it, for a page that is written again and again is then moved once.
+
+    On the connection that writes: with another one, SQLite before 3.51.3 may damage the database. Trouble is passed
+    over; what was not moved is still in the log, and a disk that fails fails the next commit too.
+    """
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._seen = self._moved = connection.total_changes
+
+    def committed(self) -> None:
+        rows = self._connection.total_changes
+        light, self._seen = rows - self._seen < _LIGHT, rows
+        if light and rows - self._moved >= _DUE:
+            self._moved = rows
+            with suppress(sqlite3.Error):
+                self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
 
 
 def _done(connection: sqlite3.Connection, what: str, *asked: Any) -> tuple[Any, ...]:

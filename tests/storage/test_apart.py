@@ -15,6 +15,7 @@ from receiver.storage.apart import Apart
 from receiver.storage.database import Broken, CannotStart, Unavailable
 from receiver.storage.ownership import is_owned
 from receiver.storage.sqlite import SqliteDatabase
+from receiver.storage.writer import _DUE, _LIGHT
 from tests.storage.opening import NAME, change, fetch, opened_apart
 
 ROWS = "CREATE TABLE rows (id INTEGER PRIMARY KEY, text TEXT) STRICT"
@@ -137,6 +138,27 @@ async def test_rows_for_a_writer_that_is_gone_break_the_database(tmp_path: Path)
 
         with pytest.raises(Broken, match="has ended"):
             await forsaken()
+
+
+async def test_what_is_committed_leaves_the_log_soon_while_there_is_little_to_do(tmp_path: Path):
+    async with opened_apart(tmp_path, schema=False) as database:
+        await change(database, ROWS)
+        before = (tmp_path / NAME).stat().st_size
+        for _ in range(2 * _DUE):
+            await change(database, "INSERT INTO rows (text) VALUES (?)", "x" * 500)
+        assert (tmp_path / NAME).stat().st_size >= before + _DUE * 500
+        assert (tmp_path / f"{NAME}-wal").stat().st_size < 2 * _DUE * 2 * 4096  # and begins anew
+
+
+async def test_under_load_the_log_is_left_alone(tmp_path: Path):
+    async with opened_apart(tmp_path, schema=False) as database:
+        await change(database, ROWS)
+        before = (tmp_path / NAME).stat().st_size
+        for _ in range(2 * _DUE // _LIGHT):
+            async with database.writing() as transaction:
+                await transaction.many("INSERT INTO rows (text)", [("x" * 500,)] * _LIGHT)
+        assert (tmp_path / NAME).stat().st_size == before
+        assert await fetch(database, "SELECT count(*) FROM rows") == [(2 * _DUE,)]
 
 
 async def test_a_writer_that_dies_breaks_the_database_for_all_who_wait_and_come(tmp_path: Path):
