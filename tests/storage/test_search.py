@@ -97,7 +97,7 @@ async def test_other_filters_hold_besides(tmp_path: Path):
         ]  # fmt: skip
         await write(database, events.insert, rows)
         await write(database, events.insert, [a_row(1201, "hello", type="message.status", status="sent")])
-        await index(database, steps=2)
+        await index(database, steps=10)
         assert await read(database, search.position) == 1000
         cases: list[dict[str, Any]] = [
             {"from_": "+44771"}, {"from_": "+4477*", "source": "src_1"}, {"source": "src_0", "since": 90_000},
