@@ -122,4 +122,4 @@ async def spawn(folder: Path, module: str, limits: Sequence[str] = ()) -> Proces
 
 def closed(child: Process) -> None:
     """Its pipes, before the loop ends."""
-    child._transport.close()  # type: ignore[attr-defined]
+    child._transport.close()  # type: ignore[attr-defined]  # asyncio has no public way to it

@@ -38,7 +38,7 @@ class Disk(apsw.VFS):
         self._files: dict[str, int] = {}
         super().__init__(self.name, "")
 
-    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802
+    def xOpen(self, name: str | apsw.URIFilename | None, flags: list[int]) -> apsw.VFSFile:  # noqa: N802 — as apsw calls it
         path = name.filename() if isinstance(name, apsw.URIFilename) else name
         if path is None:  # a temporary file, which nobody ever sees again
             return apsw.VFSFile("", None, flags)
@@ -47,7 +47,7 @@ class Disk(apsw.VFS):
             self.steps.append(Made(path, self._files[path]))
         return _File(self, path, self._files[path], flags)
 
-    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802
+    def xDelete(self, filename: str, syncdir: bool) -> None:  # noqa: N802 — as apsw calls it
         super().xDelete(filename, syncdir)
         self._files.pop(filename, None)
         self.steps.append(Removed(filename))
@@ -77,16 +77,16 @@ class _File(apsw.VFSFile):
         self._number = number
         self._names_its_folder = bool(flags[0] & _NAMED_BY_SYNC and flags[0] & apsw.SQLITE_OPEN_CREATE)
 
-    def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802
+    def xWrite(self, data: Any, offset: int) -> None:  # noqa: N802 — as apsw calls it
         self._disk.at_write(self._path, offset + len(data))
         super().xWrite(data, offset)
         self._disk.steps.append(Written(self._number, offset, bytes(data)))
 
-    def xTruncate(self, newsize: int) -> None:  # noqa: N802
+    def xTruncate(self, newsize: int) -> None:  # noqa: N802 — as apsw calls it
         super().xTruncate(newsize)
         self._disk.steps.append(Resized(self._number, newsize))
 
-    def xSync(self, flags: int) -> None:  # noqa: N802
+    def xSync(self, flags: int) -> None:  # noqa: N802 — as apsw calls it
         try:
             self._disk.at_sync(self._path)
         except apsw.Error:
