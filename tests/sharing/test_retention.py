@@ -10,7 +10,7 @@ from receiver.storage import partitions
 from receiver.storage.partitions import begin_of, name_of
 from tests.sharing.running import group
 from tests.storage.opening import opened
-from tests.storage.test_purge import counts, put_event
+from tests.storage.purging import counts, put_event
 
 pytestmark = [
     pytest.mark.usefixtures("engine"),

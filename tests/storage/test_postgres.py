@@ -1,7 +1,6 @@
 """PostgreSQL itself: what its driver makes of rows, of errors and of lost connections."""
 
 import asyncio
-import gc
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -13,7 +12,6 @@ import pytest
 
 from receiver.storage.columns import column_types, columns_of, numbered
 from receiver.storage.database import Broken, CannotStart, Contended, StorageError, Unavailable
-from receiver.storage.link import Link, servers
 from receiver.storage.postgres import PostgresDatabase
 from tests import engines, postgres
 from tests.storage.opening import change, fetch, opened
@@ -253,25 +251,6 @@ async def test_a_connection_lost_at_commit_leaves_a_doubt(tmp_path: Path):
         await change(database, INSERT)
 
 
-def test_of_several_servers_each_has_its_url():
-    assert servers("postgresql://u:p,q@h:1,[::1]:2,i/d?a=b,c") == [
-        "postgresql://u:p,q@h:1/d?a=b,c", "postgresql://u:p,q@[::1]:2/d?a=b,c", "postgresql://u:p,q@i/d?a=b,c",
-    ]  # fmt: skip
-    assert servers("postgresql://u@/d?host=/run/postgresql") == ["postgresql://u@/d?host=/run/postgresql"]
-
-
-async def test_the_server_that_answered_last_is_asked_first(tmp_path: Path):
-    gone, there = "postgresql://nobody@127.0.0.1:1/nothing", await engines.database_url(tmp_path)
-    link = Link(there, {}, lambda: 0.5)
-    link._urls = [gone, there]
-    await link.ready()
-    assert link._urls == [there, gone]
-    await link.close()
-    await link.ready()
-    assert link._urls == [there, gone]
-    await link.close()
-
-
 async def test_a_server_that_is_gone_is_asked_again_only_after_a_pause(tmp_path: Path):
     async with bare(tmp_path) as database, visitor(tmp_path) as other:
         for link in (database._writer, *database._readers):
@@ -396,15 +375,3 @@ async def test_a_name_is_held_by_one_process_and_free_again_when_that_is_gone(tm
         await holding.__aexit__(None, None, None)
         async with other.holding("a") as theirs:
             assert theirs
-
-
-async def test_whoever_gives_up_while_a_connection_is_made_leaves_none(tmp_path: Path):
-    url = await engines.database_url(tmp_path)
-    for milliseconds in range(40):
-        link = Link(url, {}, lambda: 0.5)
-        making = asyncio.create_task(link.ready())
-        await asyncio.sleep(milliseconds / 1000)
-        making.cancel()
-        await asyncio.gather(making, return_exceptions=True)
-        await link.close()
-    gc.collect()  # one that is left says so at its end, and a warning is a failure
