@@ -121,7 +121,7 @@ async def takes(receiver: Receiver, story: Story) -> None:
     """What was refused before is taken now."""
     async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30)) as session:
         await _until_ready(session, receiver, 200)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):  # half a minute by itself, where the database fell silent; more beside others
             while await tell(session, receiver, story, f"amid-{story.cuts}") != 200:  # noqa: ASYNC110 — it is asked again
                 await asyncio.sleep(0.1)
 
